@@ -1,0 +1,65 @@
+"""Progress of a long command, read from the newest part of its output.
+
+Two notations are known: ``[n/m]`` (ninja, llama-quantize) and ``NN%`` (rsync
+``--info=progress2``, make). Programs that redraw one line end it with a
+carriage return, which therefore counts as an end of line here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import List, NamedTuple, Optional
+
+_COUNT = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*\]")
+_PERCENT = re.compile(r"(?<![\d.])(\d{1,3})(?:\.\d+)?\s?%")
+_BREAK = re.compile(r"[\r\n]+")
+
+
+class Progress(NamedTuple):
+    """How far a command is: ``percent`` 0-100, ``text`` as it is shown."""
+
+    percent: int
+    text: str
+
+
+def lines(output: str) -> List[str]:
+    """Split output into its non-empty lines; ``\\r`` ends a line like ``\\n``."""
+    return [line.rstrip() for line in _BREAK.split(output) if line.strip()]
+
+
+def parse(output: str) -> Optional[Progress]:
+    """Return the newest progress found in output, or None where there is none.
+
+    A count wins over a percentage in the same line: ``[212/480] ... 90%`` is the
+    212th step of 480. Counts that make no sense (``[3/0]``, ``[9/4]``) are not
+    progress.
+    """
+    for line in reversed(lines(output)):
+        for done, total in reversed(_COUNT.findall(line)):
+            if 0 < int(total) >= int(done):
+                percent = 100 * int(done) // int(total)
+                return Progress(percent, f"{int(done)}/{int(total)} {percent}%")
+        for found in reversed(_PERCENT.findall(line)):
+            if int(found) <= 100:
+                return Progress(int(found), f"{int(found)}%")
+    return None
+
+
+def remaining(percent: int, elapsed: float) -> str:
+    """Say how long the rest takes at the pace so far; empty where nobody can tell.
+
+    elapsed is in seconds. Below 10 seconds or 2 % the pace says nothing yet.
+    """
+    if elapsed < 10 or not 2 <= percent < 100:
+        return ""
+    left = elapsed * (100 - percent) / percent
+    if left < 90:
+        return f"about {max(1, round(left))} s left"
+    if left < 90 * 60:
+        return f"about {round(left / 60)} min left"
+    return f"about {left / 3600:.1f} h left"
+
+
+def tail(output: str, count: int = 30) -> List[str]:
+    """Return the last count lines of output."""
+    return lines(output)[-count:]

@@ -1,0 +1,313 @@
+#!/usr/bin/python
+"""Run a command for minutes or hours, apart from the connection that started it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: long_command
+short_description: Runs a long command detached, shows its progress, and attaches to it again
+version_added: "0.1.0"
+description:
+  - Starts I(argv) on the host as a process of its own and looks at it until it ends. The
+    command goes on where the connection drops or the controller dies; running the same task
+    again attaches to it.
+  - One command at a time runs in a I(directory). It holds a lock there for its life, and so do
+    its children.
+  - The action plugin of the same name drives the module and shows the progress.
+options:
+  name:
+    description: What the progress lines call the command.
+    type: str
+    required: true
+  argv:
+    description: The command and its arguments. No shell is involved.
+    type: list
+    elements: str
+    required: true
+  chdir:
+    description: Where the command runs.
+    type: path
+  directory:
+    description: Holds lock, log, job.json and exit.json. Is made where it is missing.
+    type: path
+    required: true
+  poll:
+    description: Longest time between two looks, in seconds. The end is noticed at once.
+    type: int
+    default: 5
+  phase:
+    description: Used by the action plugin.
+    type: str
+    choices: [start, poll]
+    default: start
+  job:
+    description: Used by the action plugin.
+    type: str
+author:
+  - ik-llama-pi
+"""
+
+EXAMPLES = r"""
+- name: Compile
+  long_command:
+    name: "engine {{ key }}"
+    argv: [ninja, -C, /var/tmp/build, llama-server]
+    directory: /var/tmp/build.job
+"""
+
+RETURN = r"""
+rc:
+  description: Exit code of the command.
+  type: int
+  returned: always
+log:
+  description: Path of the whole log, on the host.
+  type: str
+  returned: always
+tail:
+  description: Last 30 lines of the log.
+  type: list
+  elements: str
+  returned: always
+seconds:
+  description: Wall time of the command.
+  type: float
+  returned: always
+cpu_seconds:
+  description: CPU time of the command and its children.
+  type: float
+  returned: always
+attached:
+  description: Whether the command was already running.
+  type: bool
+  returned: always
+"""
+
+import fcntl
+import json
+import os
+import resource
+import shlex
+import shutil
+import subprocess
+import time
+import uuid
+from typing import Any, Dict, List, NoReturn, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.progress import parse, tail
+
+TAIL_BYTES = 64 * 1024
+
+
+class JobError(Exception):
+    """The job cannot be started or followed; the text says why and what to do."""
+
+
+def read_json(path: str) -> Optional[Dict[str, Any]]:
+    """Return the object in the file, or None where there is none (or half of one)."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            value = json.load(handle)
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: str, value: Dict[str, Any]) -> None:
+    """Write beside, then rename: nobody reads half a file."""
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w", encoding="utf-8") as handle:
+        json.dump(value, handle)
+    os.replace(beside, path)
+
+
+def read_tail(path: str) -> str:
+    """Return the last 64 KiB of the log."""
+    try:
+        with open(path, "rb") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            handle.seek(max(0, size - TAIL_BYTES))
+            return handle.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def locked(directory: str) -> bool:
+    """Tell whether a command (or a child that outlived its supervisor) runs here."""
+    try:
+        with open(os.path.join(directory, "lock"), "rb") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def supervise(job: Dict[str, Any], directory: str, lock: int) -> NoReturn:
+    """Run the command to its end and write exit.json. Never returns.
+
+    The command inherits the lock: should only the supervisor be killed, the lock
+    stays taken as long as the command works on.
+    """
+    code = 1
+    try:
+        log = os.open(os.path.join(directory, "log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        # Pipes of the connection that stayed open would hold it until the command ends.
+        os.closerange(3, lock)
+        os.closerange(lock + 1, 4096)
+        began = time.monotonic()
+        try:
+            # Not a session of its own: `kill -- -<pid>` ends supervisor and command.
+            code = subprocess.call(job["argv"], cwd=job["chdir"], pass_fds=[lock])
+        except OSError as error:
+            os.write(2, f"cannot run {job['argv'][0]}: {error}\n".encode())
+            code = 127
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        write_json(
+            os.path.join(directory, "exit.json"),
+            {
+                "id": job["id"],
+                "rc": code,
+                "seconds": round(time.monotonic() - began, 2),
+                "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 2),
+            },
+        )
+    finally:
+        os._exit(0)
+
+
+def take_lock(directory: str) -> Optional[int]:
+    """Return the open, locked lock file, or None where somebody else holds it."""
+    lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    # A look at the lock, or another start between its lock and its job.json, takes a moment.
+    for _ in range(5):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            time.sleep(0.2)
+    os.close(lock)
+    return None
+
+
+def start(name: str, argv: List[str], chdir: Optional[str], directory: str) -> Dict[str, Any]:
+    """Start the command, or attach to the same one; return the job with ``attached``."""
+    if not shutil.which(argv[0]):
+        raise JobError(f"{argv[0]} is not installed; install it and run again")
+    os.makedirs(directory, exist_ok=True)
+    job_path = os.path.join(directory, "job.json")
+    lock = take_lock(directory)
+    if lock is None:
+        running = read_json(job_path)
+        if running is None:
+            raise JobError(f"{directory}/lock is held by an unknown process; end it, run again")
+        if running["argv"] == argv and running["chdir"] == chdir:
+            return {**running, "attached": True}
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["started"]))
+        raise JobError(
+            f"{directory} is busy since {since} with another command, pid {running['pid']}: "
+            f"{shlex.join(running['argv'])}. Wait for it, or end it with: "
+            f"kill -- -{running['pid']}"
+        )
+    for stale in ("exit.json", "log"):
+        if os.path.exists(os.path.join(directory, stale)):
+            os.unlink(os.path.join(directory, stale))
+    ready, told = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        job = {
+            "id": uuid.uuid4().hex,
+            "name": name,
+            "argv": argv,
+            "chdir": chdir,
+            "pid": os.getpid(),
+            "started": time.time(),
+        }
+        try:
+            write_json(job_path, job)
+            os.write(told, b"1")
+        except OSError:
+            os._exit(1)
+        supervise(job, directory, lock)
+    os.close(told)
+    os.close(lock)
+    if not os.read(ready, 1):
+        raise JobError(f"cannot write {job_path}; make room and run again")
+    os.close(ready)
+    return {**(read_json(job_path) or {}), "attached": False}
+
+
+def look(directory: str, job_id: str, wait: float) -> Dict[str, Any]:
+    """Wait at most wait seconds for the end; return what is known then."""
+    deadline = time.monotonic() + wait
+    while True:
+        held = locked(directory)  # before exit.json is read: it is written under the lock
+        ended = read_json(os.path.join(directory, "exit.json"))
+        job = read_json(os.path.join(directory, "job.json"))
+        if job is None or job["id"] != job_id:
+            raise JobError(f"another command was started in {directory} meanwhile")
+        if ended is not None and ended["id"] == job_id:
+            break
+        if not held:
+            raise JobError(
+                f"the command was killed, with its supervisor (pid {job['pid']}), before it could "
+                f"report its end; run again. Its log: {os.path.join(directory, 'log')}"
+            )
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.2)
+    output = read_tail(os.path.join(directory, "log"))
+    progress = parse(output)
+    return {
+        "finished": ended is not None,
+        "rc": ended["rc"] if ended else None,
+        "seconds": ended["seconds"] if ended else None,
+        "cpu_seconds": ended["cpu_seconds"] if ended else None,
+        "elapsed": max(0.0, time.time() - job["started"]),
+        "progress": progress._asdict() if progress else None,
+        "tail": tail(output) if ended else [],
+        "log": os.path.join(directory, "log"),
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "argv": {"type": "list", "elements": "str", "required": True},
+            "chdir": {"type": "path"},
+            "directory": {"type": "path", "required": True},
+            "poll": {"type": "int", "default": 5},
+            "phase": {"type": "str", "choices": ["start", "poll"], "default": "start"},
+            "job": {"type": "str"},
+        },
+        supports_check_mode=True,
+        required_if=[("phase", "poll", ["job"])],
+    )
+    params = module.params
+    if module.check_mode:
+        module.exit_json(changed=True)
+    try:
+        if params["phase"] == "start":
+            job = start(params["name"], params["argv"], params["chdir"], params["directory"])
+            seen = look(params["directory"], job["id"], min(2, params["poll"]))
+            module.exit_json(changed=True, job=job["id"], attached=job["attached"], **seen)
+        seen = look(params["directory"], params["job"], params["poll"])
+        module.exit_json(changed=True, job=params["job"], **seen)
+    except JobError as error:
+        module.fail_json(
+            msg=f"{params['name']}: {error}",
+            tail=tail(read_tail(os.path.join(params["directory"], "log"))),
+        )
+    except OSError as error:
+        module.fail_json(msg=f"{params['name']}: {error}")
+
+
+if __name__ == "__main__":
+    main()

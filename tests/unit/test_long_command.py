@@ -1,0 +1,160 @@
+"""The module with real processes, and the action plugin by a real Ansible run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def module(plugin):
+    return plugin("modules", "long_command")
+
+
+def wait_gone(pid: int) -> None:
+    for _ in range(100):
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                return
+        except ChildProcessError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{pid} still lives")
+
+
+def test_success(module, tmp_path: Path) -> None:
+    job = module.start("x", ["sh", "-c", "pwd; echo '[3/4]'"], str(tmp_path), str(tmp_path / "job"))
+    assert job["attached"] is False
+    seen = module.look(str(tmp_path / "job"), job["id"], 10)
+    assert (seen["finished"], seen["rc"]) == (True, 0)
+    assert seen["tail"] == [str(tmp_path), "[3/4]"]
+    assert seen["progress"] == {"percent": 75, "text": "3/4 75%"}
+    assert seen["cpu_seconds"] >= 0
+
+
+def test_failure_keeps_the_last_lines(module, tmp_path: Path) -> None:
+    job = module.start("x", ["sh", "-c", "seq 1 100; exit 3"], None, str(tmp_path))
+    seen = module.look(str(tmp_path), job["id"], 10)
+    assert seen["rc"] == 3
+    assert seen["tail"] == [str(n) for n in range(71, 101)]
+    assert Path(seen["log"]).read_text().startswith("1\n2\n")
+
+
+def test_missing_program_is_named(module, tmp_path: Path) -> None:
+    with pytest.raises(module.JobError, match="no-such-program is not installed"):
+        module.start("x", ["no-such-program"], None, str(tmp_path))
+
+
+def test_same_command_is_attached_to_and_another_refused(module, tmp_path: Path) -> None:
+    argv = ["sh", "-c", "sleep 3; exit 5"]
+    first = module.start("x", argv, None, str(tmp_path))
+    second = module.start("x", argv, None, str(tmp_path))
+    assert second["attached"] is True
+    assert second["id"] == first["id"]
+    with pytest.raises(module.JobError, match=rf"busy since .* pid {first['pid']}: sh -c"):
+        module.start("x", ["true"], None, str(tmp_path))
+    assert module.look(str(tmp_path), second["id"], 10)["rc"] == 5
+    assert module.start("x", ["true"], None, str(tmp_path))["attached"] is False
+
+
+def test_killed_job_is_no_success(module, tmp_path: Path) -> None:
+    job = module.start("x", ["sleep", "60"], None, str(tmp_path))
+    time.sleep(0.3)
+    os.killpg(job["pid"], signal.SIGKILL)
+    wait_gone(job["pid"])
+    with pytest.raises(module.JobError, match="was killed"):
+        module.look(str(tmp_path), job["id"], 5)
+
+
+def test_command_that_outlives_its_supervisor_keeps_the_lock(module, tmp_path: Path) -> None:
+    job = module.start("x", ["sleep", "3"], None, str(tmp_path))
+    time.sleep(0.3)
+    os.kill(job["pid"], signal.SIGKILL)
+    wait_gone(job["pid"])
+    with pytest.raises(module.JobError, match="busy"):
+        module.start("x", ["true"], None, str(tmp_path))
+    with pytest.raises(module.JobError, match="was killed"):
+        module.look(str(tmp_path), job["id"], 10)
+
+
+def test_end_of_an_older_job_is_not_taken_for_the_new_one(module, tmp_path: Path) -> None:
+    old = module.start("x", ["true"], None, str(tmp_path))
+    module.look(str(tmp_path), old["id"], 10)
+    new = module.start("x", ["sleep", "1"], None, str(tmp_path))
+    assert module.look(str(tmp_path), new["id"], 0)["finished"] is False
+    with pytest.raises(module.JobError, match="another command"):
+        module.look(str(tmp_path), old["id"], 0)
+    assert module.look(str(tmp_path), new["id"], 10)["rc"] == 0
+
+
+def run_ansible(arguments: dict, *options: str) -> tuple[int, dict, str]:
+    """Run the task on localhost; return exit code, result and everything shown."""
+    run = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible"), "localhost", "-c", "local",
+            "-e", f"ansible_python_interpreter={sys.executable}",
+            "-m", "long_command", "-a", json.dumps(arguments), *options,
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+            "ANSIBLE_LIBRARY": str(ROOT / "plugins/modules"),
+            "ANSIBLE_MODULE_UTILS": str(ROOT / "plugins/module_utils"),
+            "ANSIBLE_ACTION_PLUGINS": str(ROOT / "plugins/action"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )  # fmt: skip
+    begin = run.stdout.index("=> {") + 3
+    return run.returncode, json.loads(run.stdout[begin : run.stdout.rindex("}") + 1]), run.stdout
+
+
+def test_action_shows_progress_and_returns_the_end(tmp_path: Path) -> None:
+    script = 'for n in 1 2 3 4; do echo "[$n/4] step"; sleep 1; done'
+    code, result, shown = run_ansible(
+        {"name": "four steps", "argv": ["sh", "-c", script], "directory": str(tmp_path), "poll": 1}
+    )
+    assert code == 0
+    assert "localhost: four steps: " in shown
+    assert result["changed"] is True
+    assert result["rc"] == 0
+    assert result["attached"] is False
+    assert result["seconds"] >= 4
+    assert result["tail"][-1] == "[4/4] step"
+
+
+def test_action_fails_with_the_log(tmp_path: Path) -> None:
+    code, result, _shown = run_ansible(
+        {"name": "bad", "argv": ["sh", "-c", "echo no room; exit 9"], "directory": str(tmp_path)}
+    )
+    assert code != 0
+    assert result["rc"] == 9
+    assert "no room" in result["msg"]
+    assert f"{tmp_path}/log" in result["msg"]
+
+
+def test_action_runs_nothing_in_check_mode(tmp_path: Path) -> None:
+    code, result, _shown = run_ansible(
+        {
+            "name": "x",
+            "argv": ["touch", str(tmp_path / "made")],
+            "directory": str(tmp_path / "job"),
+        },
+        "--check",
+    )
+    assert code == 0
+    assert result["changed"] is True
+    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "job").exists()

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils.progress import parse, remaining, tail
+
+
+@pytest.mark.parametrize(
+    ("output", "percent", "text"),
+    [
+        ("[1/480] Building CXX\n[212/480] Building CXX object a.o\n", 44, "212/480 44%"),
+        ("[212/480] a\nwarning: 7 things\n", 44, "212/480 44%"),
+        ("[  12/ 733] blk.0.attn_q.weight - [256, 512]\n", 1, "12/733 1%"),
+        ("[ 62%] Building CXX object\n", 62, "62%"),
+        (
+            "      1,234   3%  1.00MB/s 0:00:01\r    22,222  44%  9.00MB/s 0:00:02 (xfr#3, to-chk=1/3)",
+            44,
+            "44%",
+        ),
+        ("[9/10] at 100%\n", 90, "9/10 90%"),
+    ],
+)
+def test_newest_progress_is_found(output: str, percent: int, text: str) -> None:
+    found = parse(output)
+    assert found is not None
+    assert (found.percent, found.text) == (percent, text)
+
+
+@pytest.mark.parametrize("output", ["", "nothing yet\n", "[9/4]\n", "[3/0]\n", "250%\n"])
+def test_no_progress_is_invented(output: str) -> None:
+    assert parse(output) is None
+
+
+@pytest.mark.parametrize(
+    ("percent", "elapsed", "text"),
+    [
+        (50, 5, ""),
+        (1, 100, ""),
+        (100, 100, ""),
+        (50, 60, "about 60 s left"),
+        (44, 300, "about 6 min left"),
+        (10, 3600, "about 9.0 h left"),
+    ],
+)
+def test_remaining_time(percent: int, elapsed: float, text: str) -> None:
+    assert remaining(percent, elapsed) == text
+
+
+def test_tail_counts_redrawn_lines_too() -> None:
+    assert tail("a\rb\n\nc\n", 2) == ["b", "c"]
