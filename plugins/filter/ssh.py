@@ -1,0 +1,33 @@
+"""Filters that say how a host is reached by SSH, for programs that are not Ansible."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+
+def rsync_shell(host: Mapping[str, Any]) -> str:
+    """The remote shell for `rsync -e`, from a host's inventory variables. Host keys are always checked."""
+    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+    if host.get("ansible_port"):
+        words += ["-p", str(host["ansible_port"])]
+    key = host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file")
+    if key:
+        words += ["-i", str(key)]
+    arguments = [host.get("ansible_ssh_common_args"), host.get("ansible_ssh_extra_args")]
+    return " ".join([shlex.join(words), *(str(argument) for argument in arguments if argument)])
+
+
+def rsync_address(host: Mapping[str, Any]) -> str:
+    """`user@address` of a host, or `address` where no user is set; IPv6 addresses in brackets."""
+    address = str(host.get("ansible_host") or host["inventory_hostname"])
+    if ":" in address:
+        address = f"[{address}]"
+    user = host.get("ansible_user")
+    return f"{user}@{address}" if user else address
+
+
+class FilterModule:
+    def filters(self) -> dict[str, Any]:
+        return {"rsync_shell": rsync_shell, "rsync_address": rsync_address}

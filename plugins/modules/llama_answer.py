@@ -1,0 +1,186 @@
+#!/usr/bin/python
+"""Ansible module: waits until llama-server is ready, and asks it something."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: llama_answer
+short_description: Waits until llama-server is ready, and asks it something
+description:
+  - Looks at C(/health) with short time-outs, because the server accepts connections, and lets them hang, long before
+    the model is loaded.
+  - Stops waiting at once when the service has ended or begins to restart.
+  - On failure the message ends with the last lines of the journal.
+options:
+  url:
+    description: Where the server listens.
+    type: str
+    required: true
+  unit:
+    description: Name of its systemd unit.
+    type: str
+    default: llama-server.service
+  timeout:
+    description: Seconds to wait for readiness, and again for the answer.
+    type: int
+    default: 600
+  question:
+    description: What to ask at C(/v1/chat/completions). Empty to ask nothing.
+    type: str
+    default: ""
+  max_tokens:
+    description: The longest answer, in tokens.
+    type: int
+    default: 16
+  expect:
+    description: Regular expression that the answer must match from its beginning.
+    type: str
+    default: "(?s).+"
+  api_key_file:
+    description: File on the host with API keys, one in a line; the first is used. Empty if there is none.
+    type: path
+author: ik-llama-pi
+"""
+
+EXAMPLES = """
+- name: Ask for a word
+  llama_answer:
+    url: http://127.0.0.1:8080
+    question: Say a word.
+"""
+
+RETURN = """
+answer:
+  description: What the model said.
+  returned: when a question was asked
+  type: str
+tokens_per_second:
+  description: Speed of generation that the server itself measured, 0 if it did not say.
+  returned: when a question was asked
+  type: float
+waited:
+  description: Seconds until the server was ready.
+  returned: always
+  type: float
+"""
+
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+class Server:
+    """One llama-server, seen over HTTP and through systemd."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.url = module.params["url"].rstrip("/")
+        self.unit = module.params["unit"]
+
+    def fail(self, message: str) -> NoReturn:
+        journal = subprocess.run(
+            ["journalctl", "--unit", self.unit, "--lines", "30", "--no-pager", "--output", "cat"],
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        self.module.fail_json(
+            msg=f"{message}\nLast lines of 'journalctl -u {self.unit}':\n{journal or '(none)'}",
+            journal=journal.splitlines(),
+        )
+        raise AssertionError  # fail_json does not return
+
+    def process(self) -> dict[str, str]:
+        """The unit's state: ActiveState, SubState, Result, MainPID, NRestarts."""
+        shown = subprocess.run(
+            ["systemctl", "show", "--property=ActiveState,SubState,Result,MainPID,NRestarts", self.unit],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+
+    def get(self, path: str, body: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        key_file = self.module.params["api_key_file"]
+        if body and key_file:
+            headers["Authorization"] = "Bearer " + Path(key_file).read_text(encoding="utf-8").split()[0]
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.url + path, data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return dict(json.load(response))
+
+    def wait(self) -> float:
+        """Seconds until /health said yes. Fails when the time is over or the service gave up."""
+        begun = time.monotonic()
+        first = self.process()
+        if first.get("ActiveState") not in ("active", "activating"):
+            self.fail(f"{self.unit} is {first.get('ActiveState')} ({first.get('Result')})")
+        last = "no answer"
+        pause = 0.2
+        while True:
+            waited = time.monotonic() - begun
+            try:
+                self.get("/health", None, 3)
+                return waited
+            except urllib.error.HTTPError as error:
+                last = f"HTTP {error.code}"  # 503 while the model is loaded
+            except (OSError, ValueError) as error:
+                last = str(getattr(error, "reason", error))
+            now = self.process()
+            if now.get("NRestarts") != first.get("NRestarts") or now.get("ActiveState") == "failed":
+                self.fail(f"{self.unit} ended while it was starting ({now.get('Result')})")
+            if waited > self.module.params["timeout"]:
+                self.fail(f"{self.unit} was not ready at {self.url}/health within {waited:.0f} s: {last}")
+            time.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+
+    def ask(self) -> tuple[str, float]:
+        """Answer and tokens per second."""
+        body = {
+            "messages": [{"role": "user", "content": self.module.params["question"]}],
+            "max_tokens": self.module.params["max_tokens"],
+            "temperature": 0,
+        }
+        try:
+            reply = self.get("/v1/chat/completions", body, self.module.params["timeout"])
+            message = reply["choices"][0]["message"]
+            # A model that thinks may spend all its tokens on that: it has answered all the same.
+            answer = message.get("content") or message.get("reasoning_content") or ""
+        except (OSError, ValueError, LookupError) as error:
+            self.fail(f"{self.url}/v1/chat/completions gave no answer: {error}")
+        if not re.match(self.module.params["expect"], answer):
+            self.fail(f"the answer {answer!r} is not what was expected ({self.module.params['expect']})")
+        return answer, float(reply.get("timings", {}).get("predicted_per_second", 0.0))
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "url": {"type": "str", "required": True},
+            "unit": {"type": "str", "default": "llama-server.service"},
+            "timeout": {"type": "int", "default": 600},
+            "question": {"type": "str", "default": ""},
+            "max_tokens": {"type": "int", "default": 16},
+            "expect": {"type": "str", "default": "(?s).+"},
+            "api_key_file": {"type": "path", "no_log": False},
+        },
+        supports_check_mode=True,
+    )
+    server = Server(module)
+    result: dict[str, Any] = {"changed": False, "waited": round(server.wait(), 2)}
+    if module.params["question"]:
+        result["answer"], result["tokens_per_second"] = server.ask()
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+#!/usr/bin/python
+"""Ansible module: builds a deployment, and puts one into service."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: llama_deployment
+short_description: Builds a deployment, and puts one into service
+description:
+  - A deployment is one engine release, one model, one set of options and one unit, under a key made from them.
+  - With C(state=built) it is made beside the others and nothing in service changes.
+  - With C(state=current) the pointer C(current) and the unit file move to it. Starting it is not done here.
+  - With C(state=previous) it is noted as the one to go back to.
+options:
+  root:
+    description: Folder of deployments and pointers.
+    type: path
+    default: /var/lib/llama
+  state:
+    description: What to reach.
+    type: str
+    choices: [built, current, previous]
+    default: built
+  deployment:
+    description:
+      - Key of the deployment that a pointer shall name; needed for C(current) and C(previous).
+      - Empty with C(state=current) to take the pointer away, because nothing can serve.
+    type: str
+  engine:
+    description: Pointer to the engine release; needed for C(state=built).
+    type: path
+  model:
+    description: Pointer to the GGUF; needed for C(state=built).
+    type: path
+  arguments:
+    description: Arguments of llama-server, a list for each flag, without the model.
+    type: list
+    elements: list
+    default: []
+  unit:
+    description: Text of the systemd unit.
+    type: str
+    default: ""
+  unit_path:
+    description: Where the unit belongs.
+    type: path
+    default: /etc/systemd/system/llama-server.service
+  restart_after:
+    description: Files that the server reads at its start; if one is newer than the process, it must be restarted.
+    type: list
+    elements: path
+    default: []
+author: ik-llama-pi
+"""
+
+EXAMPLES = """
+- name: Build the deployment
+  llama_deployment:
+    engine: /opt/ik_llama/current
+    model: /var/lib/llama/models/alphabet/current.gguf
+    arguments: [[--port, "8080"]]
+    unit: "{{ lookup('ansible.builtin.template', 'llama-server.service.j2') }}"
+"""
+
+RETURN = """
+key:
+  description: Key of the deployment asked for; empty in check mode where engine or model are not there yet.
+  returned: always
+  type: str
+current:
+  description: Key of the deployment that the pointer names, empty if there is none.
+  returned: always
+  type: str
+running:
+  description: Key of the deployment that the running process was started from, empty if none runs.
+  returned: always
+  type: str
+stale:
+  description: Whether something must be (re)started for this deployment to be the one that serves.
+  returned: always
+  type: bool
+missing:
+  description: In check mode, what is not there yet and would be made by an earlier step.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.keys import content_key
+from ansible.module_utils.server import run_script, unknown_flags
+
+
+def point(link: Path, target: str) -> None:
+    """Make `link` a symlink to `target` in one step: it is the old one or the new one, never none."""
+    beside = link.with_name(f".{link.name}.new")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    beside.replace(link)
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Write a file beside its place and rename it, flushed to disk before."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def text_of(path: Path) -> str:
+    """Text of a file, empty if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+class Deployments:
+    """The deployments of one board."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.root = Path(module.params["root"])
+        self.unit_path = Path(module.params["unit_path"])
+        self.missing: list[str] = []
+
+    def fail(self, message: str) -> NoReturn:
+        self.module.fail_json(msg=message)
+        raise AssertionError  # fail_json does not return
+
+    def folder(self, key: str) -> Path:
+        return self.root / "deployments" / key
+
+    def current(self) -> str:
+        link = self.root / "current"
+        return Path(os.readlink(link)).name if link.is_symlink() else ""
+
+    def process(self) -> tuple[str, float]:
+        """Key of the deployment that the running process works in, and when that process was started (epoch)."""
+        shown = subprocess.run(
+            ["systemctl", "show", "--property=MainPID", "--value", self.unit_path.name],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        pid = shown.stdout.strip() or "0"
+        if pid == "0":
+            return "", 0.0
+        try:
+            return Path(os.readlink(f"/proc/{pid}/cwd")).name, Path(f"/proc/{pid}").stat().st_mtime
+        except OSError:
+            return "", 0.0
+
+    def stale(self, key: str) -> bool:
+        """Whether this deployment is not, or not yet, what serves."""
+        running, since = self.process()
+        newer = any(
+            Path(file).exists() and Path(file).stat().st_mtime > since for file in self.module.params["restart_after"]
+        )
+        unit = text_of(self.folder(key) / self.unit_path.name)
+        return key != self.current() or key != running or newer or unit != text_of(self.unit_path)
+
+    def input(self, pointer: Path, manifest: Path, what: str) -> dict[str, Any]:
+        """The manifest of something that an earlier step made. Not there: an error, in check mode a note."""
+        if pointer.exists() and manifest.exists():
+            return dict(json.loads(manifest.read_text(encoding="utf-8")))
+        if not self.module.check_mode:
+            self.fail(f"there is no {what} at {pointer}: run the playbook that makes it first (site.yml runs them all)")
+        self.missing.append(what)
+        return {}
+
+    def build(self) -> tuple[str, bool, dict[str, str]]:
+        """Key, whether it was (or would be) made, and the difference to what the pointer names now."""
+        params = self.module.params
+        engine = Path(params["engine"]).resolve()
+        model = Path(params["model"]).resolve()
+        release = self.input(engine / "bin/llama-server", engine / "release.json", "engine release")
+        manifest = self.input(model, model.with_suffix(".json"), "model")
+        if self.missing:
+            return "", True, {"before": "", "after": f"a deployment, as soon as there is: {', '.join(self.missing)}\n"}
+        arguments = [[str(word) for word in flag] for flag in params["arguments"]]
+        inputs = {
+            "engine": release["key"],
+            "model": manifest["sha256"],
+            "arguments": arguments,
+            "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
+        }
+        key = content_key(inputs)
+        folder = self.folder(key)
+        script = run_script(str(folder / "engine/bin/llama-server"), str(folder / "model"), arguments, key)
+        before = text_of(self.folder(self.current()) / "run") if self.current() else ""
+        diff = {"before": before, "after": script, "before_header": "in service", "after_header": str(folder / "run")}
+        if (folder / "deployment.json").exists():
+            return key, False, {}
+        self.check_flags(engine, arguments)
+        if not self.module.check_mode:
+            self.make(folder, engine, model, script, {"format": 1, "key": key, **inputs, "model_file": str(model)})
+        return key, True, diff
+
+    def check_flags(self, engine: Path, arguments: list[list[str]]) -> None:
+        asked = subprocess.run(
+            [str(engine / "bin/llama-server"), "--help"], capture_output=True, text=True, check=False, timeout=120
+        )
+        help_text = asked.stdout + asked.stderr
+        if "--model" not in help_text:
+            self.fail(f"{engine}/bin/llama-server does not run here: {help_text[-400:] or asked.returncode}")
+        unknown = unknown_flags(arguments, help_text)
+        if unknown:
+            self.fail(
+                f"llama-server of this engine release does not know {', '.join(unknown)}: correct llama_server_extra,"
+                " or set ik_llama_build_version to an engine that has it; see llama-server --help"
+            )
+
+    def make(self, folder: Path, engine: Path, model: Path, script: str, manifest: dict[str, Any]) -> None:
+        """Build the folder beside its place. Its name appears only when all of it is there."""
+        beside = folder.with_name(f".{folder.name}.new")
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # without a manifest: left by an interruption
+        beside.mkdir(parents=True, mode=0o755)
+        (beside / "engine").symlink_to(engine)
+        (beside / "model").symlink_to(model)
+        write(beside / "run", script, 0o755)
+        write(beside / self.unit_path.name, self.module.params["unit"], 0o644)
+        write(beside / "deployment.json", json.dumps(manifest, indent=2) + "\n", 0o644)
+        beside.rename(folder)
+
+    def activate(self, key: str) -> bool:
+        """Move pointer and unit file to a finished deployment. Returns whether anything moved."""
+        link = self.root / "current"
+        if not key:
+            there = link.is_symlink()
+            if there and not self.module.check_mode:
+                link.unlink()
+            return there
+        folder = self.folder(key)
+        if not (folder / "deployment.json").exists():
+            self.fail(f"there is no finished deployment {key} in {folder.parent}")
+        unit = text_of(folder / self.unit_path.name)
+        old = self.current()
+        moved = old != key or unit != text_of(self.unit_path)
+        if moved and not self.module.check_mode:
+            if unit != text_of(self.unit_path):
+                write(self.unit_path, unit, 0o644)
+            point(link, f"deployments/{key}")
+        return moved
+
+    def remember(self, key: str) -> bool:
+        """Note a deployment as the one to go back to. Returns whether that is new."""
+        link = self.root / "previous"
+        moved = not link.is_symlink() or Path(os.readlink(link)).name != key
+        if moved and not self.module.check_mode:
+            point(link, f"deployments/{key}")
+        return moved
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "default": "/var/lib/llama"},
+            "state": {"type": "str", "choices": ["built", "current", "previous"], "default": "built"},
+            "deployment": {"type": "str"},
+            "engine": {"type": "path"},
+            "model": {"type": "path"},
+            "arguments": {"type": "list", "elements": "list", "default": []},
+            "unit": {"type": "str", "default": ""},
+            "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
+            "restart_after": {"type": "list", "elements": "path", "default": []},
+        },
+        required_if=[
+            ("state", "built", ["engine", "model"]),
+            ("state", "current", ["deployment"]),
+            ("state", "previous", ["deployment"]),
+        ],
+        supports_check_mode=True,
+    )
+    deployments = Deployments(module)
+    before = deployments.current()
+    diff: dict[str, str] = {}
+    key = module.params["deployment"]
+    if module.params["state"] == "built":
+        key, changed, diff = deployments.build()
+    elif module.params["state"] == "previous":
+        changed = deployments.remember(key)
+    else:
+        changed = deployments.activate(key)
+        if changed:
+            diff = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
+    module.exit_json(
+        changed=changed,
+        key=key,
+        current=deployments.current(),
+        running=deployments.process()[0],
+        stale=not key or deployments.stale(key),
+        missing=deployments.missing,
+        diff=diff,
+    )
+
+
+if __name__ == "__main__":
+    main()
