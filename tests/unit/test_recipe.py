@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.module_utils.footprint import hyperparameters
+from ansible.module_utils.gguf import Tensor, read_header
+from ansible.module_utils.imatrix import Imatrix
+from ansible.module_utils.recipe import (
+    Prediction,
+    RecipeError,
+    differences,
+    effective,
+    groups,
+    load_recipe,
+    predict,
+    predict_type,
+    quantize_argv,
+)
+from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
+
+RECIPES = Path(__file__).resolve().parents[2] / "roles/gguf_quantize/files/recipes"
+CARD = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
+IMATRIX = Imatrix(510, 100, "calibration.txt")
+
+
+def card(**changes):
+    return load_recipe({**copy.deepcopy(CARD), **changes})
+
+
+def qwen35(kind="q8_0"):
+    return read_header(stream(QWEN35_METADATA, qwen35_tensors(kind)))
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid_and_gives_reasons(path):
+    recipe = load_recipe(yaml.safe_load(path.read_text()))
+    assert all(rule.reason for rule in recipe.rules + recipe.engine)
+
+
+def test_card_on_true_shapes_gives_the_known_size_and_types():
+    source = qwen35()
+    assert len(source.tensors) == 733
+    result = predict(card(), source, IMATRIX, "imatrix.dat")
+    assert result.tensor_bytes == 12_218_867_968
+    assert {name: list(row) for name, row in groups(result.tensors).items()} == {
+        "token_embd.weight": ["q6_K"],
+        "output.weight": ["q6_K"],
+        "output_norm.weight": ["f32"],
+        "blk.*.attn_norm.weight": ["f32"],
+        "blk.*.post_attention_norm.weight": ["f32"],
+        "blk.*.attn_q.weight": ["q4_K"],
+        "blk.*.attn_k.weight": ["q4_K"],
+        "blk.*.attn_qkv.weight": ["q4_K"],
+        "blk.*.attn_v.weight": ["iq4_k"],
+        "blk.*.attn_output.weight": ["q8_0"],
+        "blk.*.attn_gate.weight": ["iq2_ks"],
+        "blk.*.attn_q_norm.weight": ["f32"],
+        "blk.*.attn_k_norm.weight": ["f32"],
+        "blk.*.ssm_out.weight": ["iq2_ks"],
+        "blk.*.ssm_alpha.weight": ["iq2_ks"],
+        "blk.*.ssm_beta.weight": ["iq2_ks"],
+        "blk.*.ssm_conv1d.weight": ["f32"],
+        "blk.*.ssm_norm.weight": ["f32"],
+        "blk.*.ssm_dt.bias": ["f32"],
+        "blk.*.ssm_a": ["f32"],
+        "blk.*.ffn_gate_inp.weight": ["f32"],
+        "blk.*.ffn_gate_inp_shexp.weight": ["f32"],
+        "blk.*.ffn_gate_shexp.weight": ["q8_0"],
+        "blk.*.ffn_up_shexp.weight": ["q8_0"],
+        "blk.*.ffn_down_shexp.weight": ["q8_0"],
+        "blk.*.ffn_gate_exps.weight": ["iq4_ks", "iq2_ks"],
+        "blk.*.ffn_up_exps.weight": ["iq4_ks", "iq2_ks"],
+        "blk.*.ffn_down_exps.weight": ["iq4_ks", "iq2_ks"],
+    }
+    assert groups(result.tensors)["blk.*.ffn_up_exps.weight"]["iq4_ks"]["tensors"] == 8
+    assert hyperparameters(source)["elements"] == pytest.approx(34.66e9, rel=1e-3)
+
+
+def test_what_the_card_says_would_be_larger():
+    said = [
+        {"match": r"attn_(q|k|v|qkv|gate|output)\.weight", "type": "q8_0"},
+        {"match": r"ssm_(out|alpha|beta)\.weight", "type": "q8_0"},
+    ]
+    assert predict(card(rules=said + CARD["rules"]), qwen35(), IMATRIX, "i").tensor_bytes == 12_964_776_448
+
+
+def test_command_line_is_the_cards():
+    assert quantize_argv(card(), "llama-quantize", "in.gguf", "out.gguf", "imatrix.dat", 4) == [
+        "llama-quantize", "--allow-requantize", "--imatrix", "imatrix.dat",
+        "--token-embedding-type", "q6_K", "--output-tensor-type", "q6_K",
+        "--attn-q-type", "q8_0", "--attn-k-type", "q8_0", "--attn-v-type", "q8_0", "--attn-qkv-type", "q8_0",
+        "--attn-output-type", "q8_0", "--custom-q",
+        r"ffn_(gate|up|down)_shexp\.weight=q8_0,blk\.[0-7]\.ffn_(gate|up|down)_exps\.weight=iq4_ks,"
+        r"ffn_(gate|up|down)_exps\.weight=iq2_ks",
+        "in.gguf", "out.gguf", "IQ2_KS", "4",
+    ]  # fmt: skip
+
+
+def test_command_line_without_what_is_not_asked_for():
+    recipe = card(attention={}, rules=[], engine=[], allow_requantize=False)
+    assert quantize_argv(recipe, "q", "in", "out", "", 1) == [
+        "q", "--token-embedding-type", "q6_K", "--output-tensor-type", "q6_K", "in", "out", "IQ2_KS", "1",
+    ]  # fmt: skip
+
+
+def test_first_match_anywhere_in_the_name_wins():
+    recipe = card(rules=[{"match": "1.ffn", "type": "q5_K"}, {"match": "ffn", "type": "q6_K"}])
+    assert predict_type(recipe, Tensor("blk.11.ffn_up.weight", (256, 256), "f16")) == "q5_K"
+    assert predict_type(recipe, Tensor("blk.12.ffn_up.weight", (256, 256), "f16")) == "q6_K"
+
+
+def test_embedding_and_output_options_beat_the_rules():
+    recipe = card(rules=[{"match": ".*", "type": "q8_0"}])
+    assert predict_type(recipe, Tensor("token_embd.weight", (256, 99), "f16")) == "q6_K"
+    assert predict_type(recipe, Tensor("output.weight", (256, 99), "f16")) == "q6_K"
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "wanted"),
+    [
+        ("IQ4_KS", "blk.3.attn_q.weight", "q8_0"),
+        ("IQ4_KS", "blk.3.attn_qkv.weight", "q8_0"),
+        ("IQ4_KS", "blk.3.attn_k.weight", "q6_K"),
+        ("IQ4_KS", "blk.3.attn_v.weight", "iq4_ks"),
+        ("IQ2_KS", "blk.3.attn_output.weight", "q5_K"),
+    ],
+)
+def test_attention_options_where_the_engine_honours_them(base, name, wanted):
+    attention = {"q": "q8_0", "k": "q6_K"} if base == "IQ4_KS" else {"output": "q5_K"}
+    recipe = card(base=base, attention=attention, rules=[], engine=[])
+    assert predict_type(recipe, Tensor(name, (256, 256), "f16")) == wanted
+
+
+@pytest.mark.parametrize("option", ["q", "k", "v", "qkv"])
+def test_an_option_that_the_engine_ignores_must_be_explained(option):
+    with pytest.raises(RecipeError, match=f"ignores --attn-{option}-type"):
+        card(attention={option: "q8_0"}, engine=[])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("blk.0.ffn_gate_inp.weight", (256, 64)),
+        ("blk.0.ffn_gate_inp_shexp.weight", (256, 1)),
+        ("blk.0.ssm_conv1d.weight", (4, 256)),
+        ("blk.0.ssm_dt.bias", (256, 2)),
+        ("blk.0.attn_q_norm.weight", (256, 2)),
+        ("blk.0.ssm_a", (256, 2)),
+        ("output_norm.weight", (256,)),
+        ("position_embd.weight", (256, 256)),
+    ],
+)
+def test_what_is_never_quantized(name, shape):
+    assert predict_type(card(rules=[{"match": ".", "type": "q8_0"}]), Tensor(name, shape, "f32")) == "f32"
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [("iq2_ks", "iq4_nl"), ("q4_K", "q5_0"), ("iq5_k", "q6_0"), ("q6_K", "q8_0"), ("q8_0", "q8_0")]
+)
+def test_rows_that_do_not_fill_blocks_of_256(asked, given):
+    recipe = card(rules=[{"match": "ffn", "type": asked}])
+    assert predict_type(recipe, Tensor("blk.0.ffn_up.weight", (96, 8), "f16")) == given
+
+
+def test_rows_that_no_type_can_hold():
+    with pytest.raises(RecipeError, match="rows of 100 elements"):
+        predict_type(card(), Tensor("blk.0.ffn_up_exps.weight", (100, 8), "f16"))
+
+
+def test_quantized_source_needs_leave():
+    with pytest.raises(RecipeError, match="allow_requantize"):
+        predict(card(allow_requantize=False), qwen35(), IMATRIX, "i")
+    assert predict(card(allow_requantize=False), qwen35("bf16"), IMATRIX, "i").tensor_bytes == 12_218_867_968
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base": "IQ2_QQ"}, "base 'IQ2_QQ' is not one of"),
+        ({"base": "F16"}, "base 'F16'"),
+        ({"base": "iq2_ks"}, "base 'iq2_ks'"),
+        ({"title": " "}, "'title' is missing"),
+        ({"requires_imatrix": "yes"}, "'requires_imatrix'"),
+        ({"color": "red"}, "unknown key 'color'"),
+        ({"output": {"type": "Q6_K"}}, "'Q6_K' is not one of"),
+        ({"output": {"typ": "q6_K"}}, "only 'type' and 'reason'"),
+        ({"attention": {"o": "q8_0"}}, "unknown key 'o'"),
+        ({"rules": [{"type": "q8_0"}]}, r"rules\[0\]"),
+        ({"rules": [{"match": "a", "type": "q8_0"}, {"match": "a"}]}, r"rules\[1\]"),
+        ({"rules": [{"match": "a{1,2}", "type": "q8_0"}]}, "pattern"),
+        ({"rules": [{"match": "a=b", "type": "q8_0"}]}, "pattern"),
+        ({"rules": [{"match": "(?i)a", "type": "q8_0"}]}, "pattern"),
+        ({"rules": [{"match": "a++", "type": "q8_0"}]}, "pattern"),
+        ({"rules": [{"match": "(a", "type": "q8_0"}]}, "pattern"),
+        ({"rules": [{"match": "", "type": "q8_0"}]}, "pattern"),
+        ({"rules": [{"match": "a", "type": "iq4_ks_r4"}]}, "interleaved"),
+        ({"rules": [{"match": "a", "type": "q9_9"}]}, "'q9_9' is not one of"),
+    ],
+)
+def test_wrong_recipes_are_refused_and_the_place_is_named(changes, words):
+    with pytest.raises(RecipeError, match=words):
+        card(**changes)
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 7, {}])
+def test_what_is_no_recipe(data):
+    with pytest.raises(RecipeError):
+        load_recipe(data)
+
+
+def test_wrong_source_or_missing_imatrix():
+    other = read_header(stream({"general.architecture": "llama"}, []))
+    with pytest.raises(RecipeError, match="for qwen35moe models, and the source is llama"):
+        predict(card(), other, IMATRIX, "i")
+    with pytest.raises(RecipeError, match="requires an importance matrix"):
+        predict(card(), qwen35(), None, "")
+    odd = read_header(stream({"general.architecture": "qwen35moe", "general.alignment": 64}, [], alignment=64))
+    with pytest.raises(RecipeError, match="aligned to 64"):
+        predict(card(), odd, IMATRIX, "i")
+
+
+def test_the_key_follows_only_what_reaches_the_engine():
+    changed = copy.deepcopy(CARD)
+    changed["title"] = "Another"
+    changed["rules"][0]["reason"] = "Another"
+    changed["engine"] = changed["engine"][:3]
+    assert effective(load_recipe(changed)) == effective(card())
+    changed["rules"].reverse()
+    assert effective(load_recipe(changed)) != effective(card())
+
+
+def test_differences_name_the_tensors():
+    predicted = Prediction((Tensor("a", (32,), "q8_0"), Tensor("b", (32,), "f32")), 0, 500)
+    found = read_header(stream({}, [Tensor("a", (32,), "f16"), Tensor("c", (32,), "f32")]))
+    assert differences(predicted, found, 500) == [
+        "b is missing",
+        "c was not expected",
+        "a is f16, predicted was q8_0",
+    ]
+    same = read_header(stream({}, [Tensor("a", (32,), "q8_0"), Tensor("b", (32,), "f32")]))
+    assert differences(predicted, same, 500) == []
+    assert differences(predicted, same, 499) == ["the file has 499 bytes, predicted were 500"]
