@@ -15,7 +15,7 @@ _UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
 if _UTILS not in _mu.__path__:
     _mu.__path__.append(_UTILS)
 
-from ansible.module_utils.progress import remaining  # noqa: E402
+from ansible.module_utils.progress import remaining
 
 display = Display()
 
@@ -30,9 +30,7 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
 
-    def run(
-        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
         host = task_vars.get("inventory_hostname", "")

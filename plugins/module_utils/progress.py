@@ -8,7 +8,7 @@ carriage return, which therefore counts as an end of line here.
 from __future__ import annotations
 
 import re
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 _COUNT = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*\]")
 _PERCENT = re.compile(r"(?<![\d.])(\d{1,3})(?:\.\d+)?\s?%")
@@ -22,12 +22,12 @@ class Progress(NamedTuple):
     text: str
 
 
-def lines(output: str) -> List[str]:
+def lines(output: str) -> list[str]:
     """Split output into its non-empty lines; ``\\r`` ends a line like ``\\n``."""
     return [line.rstrip() for line in _BREAK.split(output) if line.strip()]
 
 
-def parse(output: str) -> Optional[Progress]:
+def parse(output: str) -> Progress | None:
     """Return the newest progress found in output, or None where there is none.
 
     A count wins over a percentage in the same line: ``[212/480] ... 90%`` is the
@@ -60,6 +60,6 @@ def remaining(percent: int, elapsed: float) -> str:
     return f"about {left / 3600:.1f} h left"
 
 
-def tail(output: str, count: int = 30) -> List[str]:
+def tail(output: str, count: int = 30) -> list[str]:
     """Return the last count lines of output."""
     return lines(output)[-count:]

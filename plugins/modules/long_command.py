@@ -92,9 +92,10 @@ import shutil
 import subprocess
 import time
 import uuid
-from typing import Any, Dict, List, NoReturn, Optional
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.jobs import locked
 from ansible.module_utils.progress import parse, tail
 
 TAIL_BYTES = 64 * 1024
@@ -104,7 +105,7 @@ class JobError(Exception):
     """The job cannot be started or followed; the text says why and what to do."""
 
 
-def read_json(path: str) -> Optional[Dict[str, Any]]:
+def read_json(path: str) -> dict[str, Any] | None:
     """Return the object in the file, or None where there is none (or half of one)."""
     try:
         with open(path, encoding="utf-8") as handle:
@@ -114,7 +115,7 @@ def read_json(path: str) -> Optional[Dict[str, Any]]:
     return value if isinstance(value, dict) else None
 
 
-def write_json(path: str, value: Dict[str, Any]) -> None:
+def write_json(path: str, value: dict[str, Any]) -> None:
     """Write beside, then rename: nobody reads half a file."""
     beside = f"{path}.{os.getpid()}"
     with open(beside, "w", encoding="utf-8") as handle:
@@ -133,19 +134,7 @@ def read_tail(path: str) -> str:
         return ""
 
 
-def locked(directory: str) -> bool:
-    """Tell whether a command (or a child that outlived its supervisor) runs here."""
-    try:
-        with open(os.path.join(directory, "lock"), "rb") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def supervise(job: Dict[str, Any], directory: str, lock: int) -> NoReturn:
+def supervise(job: dict[str, Any], directory: str, lock: int) -> NoReturn:
     """Run the command to its end and write exit.json. Never returns.
 
     The command inherits the lock: should only the supervisor be killed, the lock
@@ -182,7 +171,7 @@ def supervise(job: Dict[str, Any], directory: str, lock: int) -> NoReturn:
         os._exit(0)
 
 
-def take_lock(directory: str) -> Optional[int]:
+def take_lock(directory: str) -> int | None:
     """Return the open, locked lock file, or None where somebody else holds it."""
     lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
     # A look at the lock, or another start between its lock and its job.json, takes a moment.
@@ -196,7 +185,7 @@ def take_lock(directory: str) -> Optional[int]:
     return None
 
 
-def start(name: str, argv: List[str], chdir: Optional[str], directory: str) -> Dict[str, Any]:
+def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict[str, Any]:
     """Start the command, or attach to the same one; return the job with ``attached``."""
     if not shutil.which(argv[0]):
         raise JobError(f"{argv[0]} is not installed; install it and run again")
@@ -243,7 +232,7 @@ def start(name: str, argv: List[str], chdir: Optional[str], directory: str) -> D
     return {**(read_json(job_path) or {}), "attached": False}
 
 
-def look(directory: str, job_id: str, wait: float) -> Dict[str, Any]:
+def look(directory: str, job_id: str, wait: float) -> dict[str, Any]:
     """Wait at most wait seconds for the end; return what is known then."""
     deadline = time.monotonic() + wait
     while True:

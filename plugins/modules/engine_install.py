@@ -1,0 +1,197 @@
+#!/usr/bin/python
+"""Turn programs into an engine release, and point to it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: engine_install
+short_description: Finishes an engine release, or lets the pointer name one
+version_added: "0.1.0"
+description:
+  - C(state=made) takes the programs of a build, tries them, and makes a release of them.
+  - C(state=received) checks what was copied into C(releases/.<key>.new/) against the builder's
+    manifest, tries it, and makes a release of it.
+  - C(state=current) lets C(current) name the release.
+  - Nothing appears under the release's name before all of it is there.
+options:
+  state:
+    description: What to do.
+    type: str
+    choices: [made, received, current]
+    required: true
+  root:
+    description: Folder with C(releases/) and the pointer C(current).
+    type: path
+    required: true
+  release:
+    description: The manifest; for C(made) without binaries and features, which are added here.
+    type: dict
+  key:
+    description: Key of the release, for C(current).
+    type: str
+  programs:
+    description: Folder with the built programs, for C(made).
+    type: path
+author:
+  - ik-llama-pi
+"""
+
+EXAMPLES = r"""
+- name: Point to the release
+  engine_install:
+    state: current
+    root: /opt/ik_llama
+    key: 0123456789ab
+"""
+
+RETURN = r"""
+release:
+  description: The finished manifest.
+  type: dict
+  returned: state made and received
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+
+from ansible.module_utils import engine, releases
+from ansible.module_utils.basic import AnsibleModule
+
+
+def runs_here(release: dict) -> bool:
+    """Tell whether this host can run the release's programs."""
+    return engine.architecture(os.uname().machine) == release["architecture"]
+
+
+def try_programs(module: AnsibleModule, where: str, release: dict) -> None:
+    """Start each program once. One for another CPU dies by a signal; say so.
+
+    Not every program knows --version (llama-quantize shows its usage and exits 1), so
+    only a signal, or the version of another commit, is wrong.
+    """
+    for name in release["targets"]:
+        code, out, err = module.run_command([os.path.join(where, name), "--version"], cwd=where)
+        text = (out + err).strip()
+        version = re.search(r"version: \d+ \((\w+)\)", text)
+        if code not in (0, 1) or not text:
+            module.fail_json(
+                msg=f"{name} does not start on this host (code {code}): {text[-500:] or 'silent'}. "
+                f"It was made for {release['target_cpu']}; check ik_llama_build_target_cpu and "
+                "that the packages the engine needs (libgomp1) are installed"
+            )
+        if version and not release["commit"].startswith(version.group(1)):
+            module.fail_json(
+                msg=f"{name} says it is {version.group(1)}, not {release['commit']}: "
+                "remove the build folder and run again"
+            )
+
+
+def count_sdot(module: AnsibleModule, path: str, release: dict) -> int:
+    """Count the dot-product instructions in a program for ARM64 Linux."""
+    tool = "objdump" if runs_here(release) else f"{engine.CROSS_PREFIX}objdump"
+    argv = [module.get_bin_path(tool, required=True), "-d", "--no-show-raw-insn", path]
+    # Read as it comes: the text is several times as large as a board's spare memory likes.
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as listing:
+        assert listing.stdout is not None
+        count = sum(b"\tsdot\t" in line for line in listing.stdout)
+    if listing.returncode:
+        module.fail_json(msg=f"{shlex.join(argv)} ended with code {listing.returncode}")
+    return count
+
+
+def make(module: AnsibleModule, root: str, release: dict) -> dict:
+    """Copy the programs beside, look into them, write the manifest, rename."""
+    new = releases.staging(root, release["key"])
+    shutil.rmtree(new, ignore_errors=True)
+    os.makedirs(os.path.join(new, "bin"))
+    for name in release["targets"]:
+        built = os.path.join(module.params["programs"], name)
+        if not os.path.isfile(built):
+            module.fail_json(
+                msg=f"the build made no {built}; is {name} in ik_llama_build_targets a target of this commit?"
+            )
+        shutil.copy2(built, os.path.join(new, "bin", name))
+    where = os.path.join(new, "bin")
+    if runs_here(release):
+        try_programs(module, where, release)
+    features = {}
+    if release["architecture"] == "aarch64" and os.uname().sysname == "Linux":
+        counts = {n: count_sdot(module, os.path.join(where, n), release) for n in release["targets"]}
+        features["sdot"] = min(counts.values())
+        if not features["sdot"]:
+            module.fail_json(
+                msg=f"no dot-product instruction in {min(counts, key=lambda n: counts[n])}: it would "
+                "abort when it starts. Set ik_llama_build_target_cpu to a CPU that has them "
+                "(cortex-a76), or GGML_ARCH_FLAGS in ik_llama_build_cmake_options"
+            )
+    return {
+        **release,
+        "binaries": releases.describe(where, release["targets"]),
+        "features": features,
+    }
+
+
+def receive(module: AnsibleModule, root: str, release: dict) -> dict:
+    """Compare what arrived with the builder's manifest, and try it."""
+    where = os.path.join(releases.staging(root, release["key"]), "bin")
+    try:
+        releases.compare(where, release["binaries"], digests=True)
+    except releases.ReleaseError as error:
+        module.fail_json(msg=f"{where}: {error}: it was damaged on its way; run again")
+    if not runs_here(release):
+        module.fail_json(
+            msg=f"the release is for {release['architecture']}, this host is {os.uname().machine}; "
+            "check ik_llama_build_strategy"
+        )
+    for name in release["binaries"]:
+        os.chmod(os.path.join(where, name), 0o755)
+    try_programs(module, where, release)
+    return release
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "required": True, "choices": ["made", "received", "current"]},
+            "root": {"type": "path", "required": True},
+            "release": {"type": "dict"},
+            "key": {"type": "str", "no_log": False},
+            "programs": {"type": "path"},
+        },
+        required_if=[
+            ("state", "made", ["release", "programs"]),
+            ("state", "received", ["release"]),
+            ("state", "current", ["key"]),
+        ],
+        supports_check_mode=True,
+    )
+    root = os.path.abspath(module.params["root"])
+    release, key = module.params["release"], module.params["key"]
+    try:
+        if module.params["state"] == "current":
+            before = releases.current_key(root)
+            if before == key:
+                module.exit_json(changed=False)
+            if not module.check_mode:
+                releases.point(root, key)
+            names = [f"current -> releases/{name}\n" if name else "" for name in (before, key)]
+            module.exit_json(changed=True, diff={"before": names[0], "after": names[1]})
+        if module.check_mode:
+            module.exit_json(
+                changed=True,
+                release=release,
+                diff={"before": "", "after": f"releases/{release['key']}\n"},
+            )
+        how = make if module.params["state"] == "made" else receive
+        release = how(module, root, release)
+        releases.finish(root, release)
+    except OSError as error:
+        module.fail_json(msg=f"cannot finish the engine release in {root}: {error}")
+    module.exit_json(changed=True, release=release)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import pytest
+from ansible.module_utils import engine
+
+HOW = {
+    "system": "Linux",
+    "machine": "x86_64",
+    "cross": False,
+    "native": True,
+    "target_cpu": "cortex-a76",
+    "lto": False,
+    "openblas": False,
+    "extra": {},
+}
+
+A76 = """processor\t: 0
+BogoMIPS\t: 108.00
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU part\t: 0xd0b
+"""
+
+
+def options(**changes) -> dict[str, str]:
+    return engine.cmake_options(**{**HOW, **changes})
+
+
+def target(**changes) -> str:
+    how = {name: HOW[name] for name in ("system", "machine", "cross", "native", "target_cpu")}
+    return engine.target_cpu_name(**{**how, "cpu": "", **changes})
+
+
+def test_x86_host_compiles_for_itself() -> None:
+    made = options()
+    assert made["GGML_NATIVE"] == "ON"
+    assert made["BUILD_SHARED_LIBS"] == "OFF"
+    assert "GGML_ARCH_FLAGS" not in made
+    assert "CMAKE_SYSTEM_NAME" not in made
+    assert "GGML_METAL" not in made
+
+
+def test_arm_needs_its_cpu_as_an_explicit_flag() -> None:
+    assert options(machine="aarch64")["GGML_ARCH_FLAGS"] == "-mcpu=native"
+    assert options(machine="aarch64", native=False)["GGML_ARCH_FLAGS"] == "-mcpu=cortex-a76"
+    assert options(machine="aarch64")["GGML_NATIVE"] == "OFF"
+
+
+def test_cross_is_never_native() -> None:
+    made = options(cross=True)
+    assert made["GGML_NATIVE"] == "OFF"
+    assert made["GGML_ARCH_FLAGS"] == "-mcpu=cortex-a76"
+    assert made["CMAKE_SYSTEM_PROCESSOR"] == "aarch64"
+    assert made["CMAKE_CXX_COMPILER"] == "aarch64-linux-gnu-g++"
+
+
+def test_mac_compiles_without_metal_and_without_gcc_flags() -> None:
+    made = options(system="Darwin", machine="arm64")
+    assert made["GGML_METAL"] == "OFF"
+    assert "GGML_ARCH_FLAGS" not in made
+    assert engine.tools(system="Darwin", cross=False, ccache=False) == [
+        "git",
+        "cmake",
+        "ninja",
+        "c++",
+    ]
+
+
+def test_openblas_names_its_vendor() -> None:
+    assert options(openblas=True)["GGML_BLAS"] == "ON"
+    assert options(openblas=True)["GGML_BLAS_VENDOR"] == "OpenBLAS"
+    assert options()["GGML_BLAS"] == "OFF"
+
+
+def test_extra_options_win() -> None:
+    made = options(extra={"GGML_NATIVE": False, "GGML_CUDA_MMV_Y": 2, "A": "b"})
+    assert (made["GGML_NATIVE"], made["GGML_CUDA_MMV_Y"], made["A"]) == ("OFF", "2", "b")
+    assert list(made) == sorted(made)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("model name\t: Some CPU @ 2.0GHz\nflags\t: a b\nmodel name\t: Some CPU @ 2.0GHz\n", "Some CPU @ 2.0GHz"),
+        (A76 * 4, "0x41-0xd0b"),
+        (A76 + A76.replace("0xd0b", "0xd05"), "0x41-0xd05+0xd0b"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_cpu_name(cpuinfo: str, name: str) -> None:
+    assert engine.cpu_name(cpuinfo) == name
+
+
+def test_target_cpu_says_what_the_release_runs_on() -> None:
+    assert target(cpu="0x41-0xd0b", machine="aarch64") == "native 0x41-0xd0b"
+    assert target(cross=True) == "cortex-a76"
+    assert target(native=False, machine="aarch64") == "cortex-a76"
+    assert target(native=False, machine="amd64") == "x86_64"
+    assert target() == "native x86_64"
+
+
+def test_key_follows_all_that_makes_the_release() -> None:
+    of = {
+        "commit": "a" * 40,
+        "options": {"A": "ON"},
+        "compiler": "c++ 12",
+        "target_cpu": "cortex-a76",
+        "targets": ["llama-server", "llama-bench"],
+    }
+    key = engine.release_key(**of)
+    assert len(key) == 12
+    assert engine.release_key(**{**of, "targets": ["llama-bench", "llama-server"]}) == key
+    for changed in (
+        {"commit": "b" * 40},
+        {"options": {"A": "OFF"}},
+        {"compiler": "c++ 14"},
+        {"target_cpu": "cortex-a72"},
+        {"targets": ["llama-server"]},
+    ):
+        assert engine.release_key(**{**of, **changed}) != key
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory_mib", "expected"),
+    [(4, 16200, 4), (4, 8060, 4), (4, 3800, 2), (4, 900, 1), (64, 32000, 21)],
+)
+def test_memory_limits_the_jobs(cores: int, memory_mib: int, expected: int) -> None:
+    assert engine.jobs(cores, memory_mib) == expected
+
+
+# What CMake 3.25 writes.
+UNUSED = """-- Generating done
+CMake Warning:
+  Manually-specified variables were not used by the project:
+
+    GGML_BLAS
+    GGML_NEW_THING
+    LLAMA_CURL
+
+
+-- Build files have been written to: /x
+"""
+
+
+def test_cmake_says_which_options_are_unknown() -> None:
+    unused = engine.unused_options(UNUSED)
+    assert unused == ["GGML_BLAS", "GGML_NEW_THING", "LLAMA_CURL"]
+    wanted = {"GGML_BLAS": "OFF", "GGML_NEW_THING": "7", "LLAMA_CURL": "OFF"}
+    assert engine.ignored_options(unused, wanted) == ["GGML_NEW_THING"]
+    assert engine.unused_options("-- Generating done\n-- Build files\n") == []
+    assert engine.unused_options(UNUSED[: UNUSED.index("\n\n-- Build")]) == unused
+
+
+def test_cross_needs_the_cross_tools() -> None:
+    assert engine.tools(system="Linux", cross=True, ccache=True) == [
+        "git",
+        "cmake",
+        "ninja",
+        "aarch64-linux-gnu-g++",
+        "aarch64-linux-gnu-objdump",
+        "ccache",
+    ]
