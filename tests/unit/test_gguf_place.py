@@ -1,0 +1,71 @@
+"""A model comes to its place whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DATA = b"GGUF" + bytes(1000)
+SHA256 = hashlib.sha256(DATA).hexdigest()
+DIGITS = SHA256[:12]
+
+
+@pytest.fixture
+def place(plugin: Any, tmp_path: Path) -> Any:
+    return plugin("modules", "gguf_place").Place(tmp_path, SHA256, len(DATA))
+
+
+def test_nothing_there(place: Any) -> None:
+    assert not place.finished()
+    assert not place.pointed()
+    assert place.missing_bytes() == len(DATA)
+    assert "nothing was received" in place.accept()
+
+
+def test_half_a_copy_is_kept(place: Any) -> None:
+    place.part.write_bytes(DATA[:400])
+    assert place.missing_bytes() == len(DATA) - 400
+    assert "only 400 of 1004 bytes" in place.accept()
+    assert place.part.exists()
+    assert not place.path.exists()
+
+
+@pytest.mark.parametrize("data", [DATA[:-1] + b"x", DATA + b"x"])
+def test_a_damaged_copy_is_removed(place: Any, data: bytes) -> None:
+    place.part.write_bytes(data)
+    assert "damaged" in place.accept()
+    assert not place.part.exists()
+    assert not place.path.exists()
+
+
+def test_a_whole_copy_is_published(place: Any, tmp_path: Path) -> None:
+    place.part.write_bytes(DATA)
+    assert place.accept() == ""
+    assert not place.finished()  # no manifest yet
+    place.publish({"name": "m"})
+    assert place.finished()
+    assert place.pointed()
+    assert (tmp_path / "current.gguf").resolve() == tmp_path / f"{DIGITS}.gguf"
+    assert (tmp_path / "current.json").read_text() == '{\n  "name": "m"\n}\n'
+    assert place.path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_model_damaged_later_is_found(place: Any) -> None:
+    place.part.write_bytes(DATA)
+    place.accept()
+    place.publish({})
+    place.path.write_bytes(DATA[:-1] + b"x")
+    assert not place.finished()
+    place.path.write_bytes(DATA[:10])
+    assert not place.finished()
+
+
+def test_a_file_touched_later_is_read_again_and_stays(place: Any) -> None:
+    place.part.write_bytes(DATA)
+    place.accept()
+    place.publish({})
+    place.path.write_bytes(DATA)
+    assert place.finished()

@@ -1,0 +1,145 @@
+"""Deployments are built beside each other; only pointers and the unit file move."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Refused(Exception):
+    """What fail_json was told."""
+
+
+class Module:
+    """As much of AnsibleModule as a deployment asks for."""
+
+    def __init__(self, check_mode: bool = False, **params: Any) -> None:
+        self.check_mode = check_mode
+        self.params = params
+
+    def fail_json(self, msg: str) -> None:
+        raise Refused(msg)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """A board with an engine release, whose server only knows its help, and a model."""
+    release = tmp_path / "engine/releases/aaa"
+    (release / "bin").mkdir(parents=True)
+    server = release / "bin/llama-server"
+    server.write_text("#!/bin/sh\necho '  -m, --model FNAME'\necho '  --port PORT'\n")
+    server.chmod(0o755)
+    (release / "release.json").write_text('{"key": "aaa"}')
+    (tmp_path / "engine/current").symlink_to("releases/aaa")
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "bbb.gguf").write_text("GGUF")
+    (models / "bbb.json").write_text('{"sha256": "bbb"}')
+    (models / "current.gguf").symlink_to("bbb.gguf")
+    return tmp_path
+
+
+@pytest.fixture
+def deployments(plugin: Any, board: Path) -> Any:
+    def make(check_mode: bool = False, **params: Any) -> Any:
+        defaults = {
+            "root": str(board),
+            "engine": str(board / "engine/current"),
+            "model": str(board / "models/current.gguf"),
+            "arguments": [["--port", "8080"]],
+            "unit": "[Service]\n",
+            "unit_path": str(board / "no-such-unit-in-a-test.service"),
+            "restart_after": [],
+        }
+        return plugin("modules", "llama_deployment").Deployments(Module(check_mode, **{**defaults, **params}))
+
+    return make
+
+
+def test_built_once(deployments: Any, board: Path) -> None:
+    key, made, diff = deployments().build()
+    assert made
+    assert "--port 8080" in diff["after"]
+    folder = board / "deployments" / key
+    assert json.loads((folder / "deployment.json").read_text())["engine"] == "aaa"
+    assert (folder / "model").resolve() == board / "models/bbb.gguf"
+    assert os.access(folder / "run", os.X_OK)
+    assert deployments().build() == (key, False, {})
+
+
+def test_every_input_makes_another_key(deployments: Any, board: Path) -> None:
+    keys = {deployments().build()[0]}
+    keys.add(deployments(arguments=[["--port", "8081"]]).build()[0])
+    keys.add(deployments(unit="[Unit]\n").build()[0])
+    (board / "engine/releases/aaa/release.json").write_text('{"key": "ccc"}')
+    keys.add(deployments().build()[0])
+    (board / "models/bbb.json").write_text('{"sha256": "ddd"}')
+    keys.add(deployments().build()[0])
+    assert len(keys) == 5
+
+
+def test_building_moves_nothing(deployments: Any, board: Path) -> None:
+    key = deployments().build()[0]
+    assert deployments().current() == ""
+    assert deployments().stale(key)
+    assert not (board / "no-such-unit-in-a-test.service").exists()
+
+
+def test_unknown_flags_are_refused_by_the_binary_s_own_help(deployments: Any, board: Path) -> None:
+    with pytest.raises(Refused, match="does not know --prot: correct llama_server_extra"):
+        deployments(arguments=[["--prot", "8080"]]).build()
+    assert not (board / "deployments").exists()
+
+
+def test_a_binary_that_does_not_run_is_refused(deployments: Any, board: Path) -> None:
+    (board / "engine/current/bin/llama-server").write_text("#!/bin/sh\necho Illegal instruction; exit 132\n")
+    with pytest.raises(Refused, match="does not run here: Illegal instruction"):
+        deployments().build()
+
+
+def test_pointer_and_unit_move_together_and_back(deployments: Any, board: Path) -> None:
+    first = deployments().build()[0]
+    second = deployments(unit="[Unit]\n").build()[0]
+    unit = board / "no-such-unit-in-a-test.service"
+    assert deployments().activate(first)
+    assert (deployments().current(), unit.read_text()) == (first, "[Service]\n")
+    assert not deployments().activate(first)
+    assert deployments().activate(second)
+    assert unit.read_text() == "[Unit]\n"
+    assert deployments().remember(first)
+    assert not deployments().remember(first)
+    assert (board / "previous").readlink().name == first
+    assert deployments().activate(first)
+    assert (board / "current").resolve() == board / "deployments" / first
+    assert deployments().activate("")
+    assert deployments().current() == ""
+
+
+def test_an_unfinished_deployment_is_never_activated(deployments: Any, board: Path) -> None:
+    key = deployments().build()[0]
+    (board / "deployments" / key / "deployment.json").unlink()
+    with pytest.raises(Refused, match="no finished deployment"):
+        deployments().activate(key)
+    assert deployments().build()[1]  # and is made again
+
+
+def test_check_mode_changes_nothing(deployments: Any, board: Path) -> None:
+    key, made, _ = deployments(check_mode=True).build()
+    assert made
+    assert not (board / "deployments").exists()
+    deployments().build()
+    assert deployments(check_mode=True).activate(key)
+    assert deployments().current() == ""
+
+
+def test_what_is_missing_is_an_error_and_in_check_mode_a_note(deployments: Any, board: Path) -> None:
+    (board / "engine/current").unlink()
+    with pytest.raises(Refused, match="no engine release"):
+        deployments().build()
+    checked = deployments(check_mode=True)
+    assert checked.build()[:2] == ("", True)
+    assert checked.missing == ["engine release"]

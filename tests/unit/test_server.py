@@ -1,0 +1,113 @@
+"""llama-server's command line, and what speaks against it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from typing import Any
+
+import pytest
+from ansible.module_utils.server import (
+    is_loopback,
+    known_flags,
+    run_script,
+    server_arguments,
+    server_problems,
+    unknown_flags,
+)
+
+OPTIONS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 8080,
+    "threads": 3,
+    "threads_batch": 4,
+    "context": 16384,
+    "parallel": 1,
+    "cache_type_k": "f16",
+    "cache_type_v": "f16",
+    "ubatch": 512,
+    "mlock": True,
+    "cache_ram_mib": 0,
+    "ctx_checkpoints": 4,
+    "jinja": True,
+    "alias": "m",
+    "api_key_file": "",
+    "extra": [],
+}
+BOARD = {"memory_mib": 8060}
+
+
+def words(options: dict[str, Any]) -> str:
+    return " ".join(word for flag in server_arguments(options) for word in flag)
+
+
+def test_the_card_s_options_are_there() -> None:
+    line = words(OPTIONS)
+    for part in ("--threads 3", "--threads-batch 4", "--ctx-size 16384", "--mlock", "--log-disable", "--port 8080"):
+        assert part in line
+    assert "--cache-ram 0" in line
+    assert "--ctx-checkpoints 4" in line
+    assert "--api-key-file" not in line
+
+
+def test_switches_and_key_file() -> None:
+    line = words({**OPTIONS, "mlock": False, "jinja": False, "api_key_file": "/etc/keys"})
+    assert "--mlock" not in line
+    assert "--jinja" not in line
+    assert "--api-key-file /etc/keys" in line
+
+
+def test_extra_words_keep_to_their_flags() -> None:
+    extra = ["--temp", "0.2", "--seed", "-1", "-fa", "on"]
+    assert server_arguments({**OPTIONS, "extra": extra})[-3:] == [["--temp", "0.2"], ["--seed", "-1"], ["-fa", "on"]]
+
+
+def test_flags_are_looked_up_in_the_help() -> None:
+    text = "  -c,    --ctx-size N  size\n  -fa (auto|on)  x\n  --mlock   force"
+    assert known_flags(text) == {"-c", "--ctx-size", "-fa", "--mlock"}
+    assert unknown_flags([["--ctx-size", "1"], ["-fmoe"], ["--mlock"], ["--lock"]], text) == ["-fmoe", "--lock"]
+
+
+def test_the_script_hands_every_word_over_as_it_is(tmp_path: Any) -> None:
+    arguments = [["--alias", "a b"], ["--chat-template-kwargs", '{"x": "$HOME \'q\'"}']]
+    text = run_script("/bin/echo", "/m 1.gguf", arguments, "abc")
+    script = tmp_path / "run"
+    script.write_text(text.replace("exec /bin/echo", "exec printf '%s\\n'"))
+    lines = subprocess.run(["sh", str(script)], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines == ["--model", "/m 1.gguf", *(word for flag in arguments for word in flag)]
+    assert shlex.quote("a b") in text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "pi-01.local", ""])
+def test_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_listening_to_others_needs_a_key() -> None:
+    options = {**OPTIONS, "host": "0.0.0.0"}
+    (problem,) = server_problems(options, 0, BOARD, 1024, None)
+    assert "llama_server_api_keys is empty" in problem
+    assert server_problems(options, 1, BOARD, 1024, None) == []
+
+
+@pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "ubatch"])
+def test_numbers_must_be_positive(name: str) -> None:
+    (problem,) = server_problems({**OPTIONS, name: 0}, 0, BOARD, 1024, None)
+    assert f"llama_server_{name} is 0" in problem
+
+
+def test_port_must_be_a_port() -> None:
+    assert "llama_server_port is 70000" in server_problems({**OPTIONS, "port": 70000}, 0, BOARD, 1024, None)[0]
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
+    footprint = {"weights": 11653 << 20, "kv": 320 << 20, "total": 11973 << 20}
+    (problem,) = server_problems(OPTIONS, 0, BOARD, 1024, footprint)
+    assert "needs 11973 MiB of memory at llama_server_context 16384 (weights 11653, kv 320)" in problem
+    assert "7036 MiB for it (8060 less 1024" in problem
+    assert server_problems(OPTIONS, 0, {"memory_mib": 16220}, 1024, footprint) == []
