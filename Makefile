@@ -1,0 +1,73 @@
+# make demo   from a fresh machine to the answers of two ARM64 boards
+# make test   lint, unit tests and every Molecule scenario
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ik-llama-pi
+# The virtual environment is named by what is in it, and shared by all clones.
+VENV := $(CACHE)/venv/$(shell { cat requirements.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
+READY := $(VENV)/.ready
+PLAY := ansible-playbook -i inventory/lab
+SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+export PATH := $(VENV)/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+unexport CDPATH
+
+.PHONY: help venv demo lab-up lab-down test lint unit molecule $(SCENARIOS:%=molecule-%)
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
+
+$(READY): requirements.txt
+	@if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+	  echo "python3 3.11 or newer is missing: install it and call make again." >&2; exit 1
+	fi
+	if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+	    echo "Installing python3-venv."
+	    apt-get update -qq && apt-get install -qq --no-install-recommends python3-venv >/dev/null
+	  else
+	    echo "The Python module venv is missing (Debian: apt install python3-venv): install it and call make again." >&2; exit 1
+	  fi
+	fi
+	echo "Installing Ansible and the tools of requirements.txt into $(VENV) (about a minute)."
+	rm -rf "$(VENV)"
+	python3 -m venv "$(VENV)"
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch "$@"
+
+venv: $(READY) ## Install Ansible and the tools, pinned
+	@ln -sfn "$(VENV)" .venv
+
+demo: venv ## Two ARM64 boards in containers, the whole chain, and their answers
+	@cat tests/demo.txt
+	$(PLAY) playbooks/lab.yml
+	$(PLAY) site.yml
+	$(PLAY) playbooks/ask.yml
+	$(PLAY) playbooks/lab_show.yml
+
+lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them
+	@$(PLAY) playbooks/lab.yml
+
+lab-down: venv ## Remove the lab's boards
+	@$(PLAY) playbooks/lab_down.yml
+
+test: lint unit molecule ## All tests
+
+lint: venv ## ansible-lint, yamllint, ruff, mypy
+	@ruff check .
+	ruff format --check .
+	mypy plugins tests
+	yamllint --strict .
+	ansible-lint --offline --quiet
+
+unit: venv ## Unit tests
+	@python -m pytest tests/unit
+
+molecule: $(SCENARIOS:%=molecule-%) ## Every scenario, one after the other
+
+$(SCENARIOS:%=molecule-%): molecule-%: venv
+	@echo "== Scenario $*"
+	LAB=test molecule test --scenario-name $*
