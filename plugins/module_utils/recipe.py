@@ -243,7 +243,7 @@ def effective(recipe: Recipe) -> dict[str, Any]:
 
 
 def quantize_argv(recipe: Recipe, program: str, source: str, result: str, imatrix: str, threads: int) -> list[str]:
-    """The command line of llama-quantize. ``imatrix`` may be empty."""
+    """The command line of llama-quantize. ``imatrix`` may be empty; 0 ``threads`` are as many as the host has."""
     argv = [program]
     if recipe.allow_requantize:
         argv.append("--allow-requantize")
@@ -255,7 +255,7 @@ def quantize_argv(recipe: Recipe, program: str, source: str, result: str, imatri
             argv += [f"--attn-{option}-type", recipe.attention[option]]
     if recipe.rules:
         argv += ["--custom-q", ",".join(f"{rule.match}={rule.type}" for rule in recipe.rules)]
-    return [*argv, source, result, recipe.base, str(threads)]
+    return [*argv, source, result, recipe.base, *([str(threads)] if threads else [])]
 
 
 def predict_type(recipe: Recipe, tensor: Tensor) -> str:

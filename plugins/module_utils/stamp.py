@@ -42,3 +42,21 @@ def write_stamp(path: Path, stamp: Path, sha256: str) -> None:
         json.dumps({"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}) + "\n", encoding="utf-8"
     )
     beside.replace(stamp)
+
+
+def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
+    """The file's sha256, and whether the file had to be read for it; with ``keep`` the stamp is written then.
+
+    Raises OSError, also where the file changes while it is read.
+    """
+    known = read_stamp(path, stamp)
+    if known:
+        return known, False
+    before = path.stat()
+    sha256 = sha256_of(path)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise OSError(f"{path} changes while it is read; let what writes it end, and run again")
+    if keep:
+        write_stamp(path, stamp, sha256)
+    return sha256, True

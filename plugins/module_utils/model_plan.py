@@ -1,0 +1,103 @@
+"""What quantizing a source by a recipe will give: read from files on this host, before anything is made."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.footprint import hyperparameters
+from ansible.module_utils.gguf import GGUFError, Header, read_header
+from ansible.module_utils.imatrix import Imatrix, ImatrixError, read_imatrix
+from ansible.module_utils.recipe import Prediction, Recipe, RecipeError, groups, load_recipe, predict
+
+
+class PlanError(ValueError):
+    """There is no plan; ``argument`` names what is wrong, ``missing`` says that its file is just not there."""
+
+    def __init__(self, argument: str, text: str, missing: bool = False) -> None:
+        super().__init__(text)
+        self.argument = argument
+        self.missing = missing
+
+
+class Plan(NamedTuple):
+    """All that is known of a model before it is made."""
+
+    recipe: Recipe
+    source: Header
+    imatrix: Imatrix | None
+    prediction: Prediction
+    facts: dict[str, Any]
+
+
+def read_gguf(path: Path) -> Header:
+    """The header of the GGUF file at ``path``. Raises GGUFError and OSError."""
+    with path.open("rb") as file:
+        return read_header(file, path.stat().st_size)
+
+
+def make_plan(source: Path, recipe_data: Any, imatrix: Path | None) -> Plan:
+    """Read source and importance matrix (header and structure only) and predict the result. Raises PlanError."""
+    try:
+        recipe = load_recipe(recipe_data)
+    except RecipeError as error:
+        raise PlanError("recipe", str(error)) from None
+    try:
+        header = read_gguf(source)
+    except FileNotFoundError:
+        raise PlanError(
+            "source", f"{source} is not there; put the model's GGUF file (F16, BF16 or Q8_0) there", True
+        ) from None
+    except (OSError, GGUFError) as error:
+        raise PlanError("source", f"{source}: {error}") from None
+    matrix = _read_matrix(imatrix, recipe)
+    try:
+        prediction = predict(recipe, header, matrix, imatrix.name if imatrix else "")
+        hparams = hyperparameters(header)
+    except RecipeError as error:
+        raise PlanError("recipe", f"with {source}: {error}") from None
+    except GGUFError as error:
+        raise PlanError("source", f"{source}: {error}") from None
+    facts = {
+        "architecture": header.architecture,
+        "hparams": hparams,
+        "tensor_bytes": prediction.tensor_bytes,
+        "file_bytes": prediction.file_bytes,
+        "types": {tensor.name: tensor.type for tensor in prediction.tensors},
+        "groups": groups(prediction.tensors),
+    }
+    return Plan(recipe, header, matrix, prediction, facts)
+
+
+def _read_matrix(path: Path | None, recipe: Recipe) -> Imatrix | None:
+    if path is None:
+        if recipe.requires_imatrix:
+            raise PlanError("imatrix", "the recipe requires an importance matrix, and none is named")
+        return None
+    try:
+        with path.open("rb") as file:
+            return read_imatrix(file, path.stat().st_size)
+    except FileNotFoundError:
+        raise PlanError(
+            "imatrix", f"{path} is not there; put the model's importance matrix (legacy .dat) there", True
+        ) from None
+    except (OSError, ImatrixError) as error:
+        raise PlanError("imatrix", f"{path}: {error}") from None
+
+
+def table(sums: dict[str, dict[str, dict[str, int]]]) -> str:
+    """``groups`` as text, a line for each name and type, for people."""
+    return "".join(
+        f"{name:<40} {kind:<8} {row['tensors']:>4} tensors {row['bytes'] / (1 << 20):>10.2f} MiB\n"
+        for name, kinds in sums.items()
+        for kind, row in kinds.items()
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Room for this user where ``folder`` is, or will be. Raises OSError."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    disk = os.statvfs(folder)
+    return disk.f_bavail * disk.f_frsize
