@@ -103,6 +103,7 @@ def finish(root: str, release: dict[str, Any]) -> None:
     with open(os.path.join(new, MANIFEST), "w", encoding="utf-8") as handle:
         json.dump(release, handle, indent=2, sort_keys=True)
         handle.write("\n")
+    os.chmod(os.path.join(new, MANIFEST), 0o644)
     # The name must not reach the disk before the content does.
     os.sync()
     old = os.path.join(root, "releases", f".{key}.old")
