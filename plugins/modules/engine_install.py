@@ -56,17 +56,18 @@ import re
 import shlex
 import shutil
 import subprocess
+from typing import Any
 
 from ansible.module_utils import engine, releases
 from ansible.module_utils.basic import AnsibleModule
 
 
-def runs_here(release: dict) -> bool:
+def runs_here(release: dict[str, Any]) -> bool:
     """Tell whether this host can run the release's programs."""
     return engine.architecture(os.uname().machine) == release["architecture"]
 
 
-def try_programs(module: AnsibleModule, where: str, release: dict) -> None:
+def try_programs(module: AnsibleModule, where: str, release: dict[str, Any]) -> None:
     """Start each program once. One for another CPU dies by a signal; say so.
 
     Not every program knows --version (llama-quantize shows its usage and exits 1), so
@@ -89,7 +90,7 @@ def try_programs(module: AnsibleModule, where: str, release: dict) -> None:
             )
 
 
-def count_sdot(module: AnsibleModule, path: str, release: dict) -> int:
+def count_sdot(module: AnsibleModule, path: str, release: dict[str, Any]) -> int:
     """Count the dot-product instructions in a program for ARM64 Linux."""
     tool = "objdump" if runs_here(release) else f"{engine.CROSS_PREFIX}objdump"
     argv = [module.get_bin_path(tool, required=True), "-d", "--no-show-raw-insn", path]
@@ -102,7 +103,7 @@ def count_sdot(module: AnsibleModule, path: str, release: dict) -> int:
     return count
 
 
-def make(module: AnsibleModule, root: str, release: dict) -> dict:
+def make(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
     """Copy the programs beside, look into them, write the manifest, rename."""
     new = releases.staging(root, release["key"])
     shutil.rmtree(new, ignore_errors=True)
@@ -134,7 +135,7 @@ def make(module: AnsibleModule, root: str, release: dict) -> dict:
     }
 
 
-def receive(module: AnsibleModule, root: str, release: dict) -> dict:
+def receive(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
     """Compare what arrived with the builder's manifest, and try it."""
     where = os.path.join(releases.staging(root, release["key"]), "bin")
     try:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible.module_utils import engine
 
@@ -22,11 +24,11 @@ CPU part\t: 0xd0b
 """
 
 
-def options(**changes) -> dict[str, str]:
+def options(**changes: Any) -> dict[str, str]:
     return engine.cmake_options(**{**HOW, **changes})
 
 
-def target(**changes) -> str:
+def target(**changes: Any) -> str:
     how = {name: HOW[name] for name in ("system", "machine", "cross", "native", "target_cpu")}
     return engine.target_cpu_name(**{**how, "cpu": "", **changes})
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def module(plugin):
+def module(plugin: Any) -> Any:
     return plugin("modules", "long_command")
 
 
@@ -31,7 +32,7 @@ def wait_gone(pid: int) -> None:
     raise AssertionError(f"{pid} still lives")
 
 
-def test_success(module, tmp_path: Path) -> None:
+def test_success(module: Any, tmp_path: Path) -> None:
     job = module.start("x", ["sh", "-c", "pwd; echo '[3/4]'"], str(tmp_path), str(tmp_path / "job"))
     assert job["attached"] is False
     seen = module.look(str(tmp_path / "job"), job["id"], 10)
@@ -41,7 +42,7 @@ def test_success(module, tmp_path: Path) -> None:
     assert seen["cpu_seconds"] >= 0
 
 
-def test_failure_keeps_the_last_lines(module, tmp_path: Path) -> None:
+def test_failure_keeps_the_last_lines(module: Any, tmp_path: Path) -> None:
     job = module.start("x", ["sh", "-c", "seq 1 100; exit 3"], None, str(tmp_path))
     seen = module.look(str(tmp_path), job["id"], 10)
     assert seen["rc"] == 3
@@ -49,12 +50,12 @@ def test_failure_keeps_the_last_lines(module, tmp_path: Path) -> None:
     assert Path(seen["log"]).read_text().startswith("1\n2\n")
 
 
-def test_missing_program_is_named(module, tmp_path: Path) -> None:
+def test_missing_program_is_named(module: Any, tmp_path: Path) -> None:
     with pytest.raises(module.JobError, match="no-such-program is not installed"):
         module.start("x", ["no-such-program"], None, str(tmp_path))
 
 
-def test_same_command_is_attached_to_and_another_refused(module, tmp_path: Path) -> None:
+def test_same_command_is_attached_to_and_another_refused(module: Any, tmp_path: Path) -> None:
     argv = ["sh", "-c", "sleep 3; exit 5"]
     first = module.start("x", argv, None, str(tmp_path))
     second = module.start("x", argv, None, str(tmp_path))
@@ -66,7 +67,7 @@ def test_same_command_is_attached_to_and_another_refused(module, tmp_path: Path)
     assert module.start("x", ["true"], None, str(tmp_path))["attached"] is False
 
 
-def test_killed_job_is_no_success(module, tmp_path: Path) -> None:
+def test_killed_job_is_no_success(module: Any, tmp_path: Path) -> None:
     job = module.start("x", ["sleep", "60"], None, str(tmp_path))
     time.sleep(0.3)
     os.killpg(job["pid"], signal.SIGKILL)
@@ -75,7 +76,7 @@ def test_killed_job_is_no_success(module, tmp_path: Path) -> None:
         module.look(str(tmp_path), job["id"], 5)
 
 
-def test_command_that_outlives_its_supervisor_keeps_the_lock(module, tmp_path: Path) -> None:
+def test_command_that_outlives_its_supervisor_keeps_the_lock(module: Any, tmp_path: Path) -> None:
     job = module.start("x", ["sleep", "3"], None, str(tmp_path))
     time.sleep(0.3)
     os.kill(job["pid"], signal.SIGKILL)
@@ -86,7 +87,7 @@ def test_command_that_outlives_its_supervisor_keeps_the_lock(module, tmp_path: P
         module.look(str(tmp_path), job["id"], 10)
 
 
-def test_end_of_an_older_job_is_not_taken_for_the_new_one(module, tmp_path: Path) -> None:
+def test_end_of_an_older_job_is_not_taken_for_the_new_one(module: Any, tmp_path: Path) -> None:
     old = module.start("x", ["true"], None, str(tmp_path))
     module.look(str(tmp_path), old["id"], 10)
     new = module.start("x", ["sleep", "1"], None, str(tmp_path))
@@ -96,7 +97,7 @@ def test_end_of_an_older_job_is_not_taken_for_the_new_one(module, tmp_path: Path
     assert module.look(str(tmp_path), new["id"], 10)["rc"] == 0
 
 
-def run_ansible(arguments: dict, *options: str) -> tuple[int, dict, str]:
+def run_ansible(arguments: dict[str, Any], *options: str) -> tuple[int, dict[str, Any], str]:
     """Run the task on localhost; return exit code, result and everything shown."""
     run = subprocess.run(
         [

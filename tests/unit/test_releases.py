@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.module_utils import releases
@@ -9,7 +10,7 @@ from ansible.module_utils import releases
 KEY = "0123456789ab"
 
 
-def stage(root: Path, content: str = "program") -> dict:
+def stage(root: Path, content: str = "program") -> dict[str, Any]:
     bin_folder = Path(releases.staging(str(root), KEY)) / "bin"
     bin_folder.mkdir(parents=True)
     (bin_folder / "llama-server").write_text(content)
@@ -41,7 +42,7 @@ def test_release_appears_at_once_with_its_manifest(tmp_path: Path) -> None:
         (lambda where: (where / "bin/llama-server").write_text("pro"), "3 bytes instead of 7"),
     ],
 )
-def test_damage_is_seen_and_mended(tmp_path: Path, hurt, why: str) -> None:
+def test_damage_is_seen_and_mended(tmp_path: Path, hurt: Any, why: str) -> None:
     releases.finish(str(tmp_path), stage(tmp_path))
     hurt(tmp_path / "releases" / KEY)
     found = releases.inspect(str(tmp_path), KEY)
