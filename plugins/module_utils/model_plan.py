@@ -95,9 +95,16 @@ def table(sums: dict[str, dict[str, dict[str, int]]]) -> str:
     )
 
 
-def free_bytes(folder: Path) -> int:
-    """Room for this user where ``folder`` is, or will be. Raises OSError."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
+def check_room(folder: Path, need: int) -> None:
+    """Raises PlanError where ``need`` bytes do not fit where ``folder`` is, or will be; unfinished models give way."""
+    where = folder
+    while not where.exists() and where != where.parent:
+        where = where.parent
+    disk = os.statvfs(where)
+    room = disk.f_bavail * disk.f_frsize + sum(part.stat().st_size for part in folder.glob("*.gguf.part"))
+    if need > room:
+        raise PlanError(
+            "root",
+            f"{folder} has {room >> 20} MiB free, the model needs {need >> 20} MiB; "
+            "remove what is not needed there, or name a folder on a larger disk",
+        )

@@ -120,12 +120,11 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gguf import GGUFError
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.model_plan import Plan, PlanError, free_bytes, make_plan, read_gguf, table
+from ansible.module_utils.model_plan import Plan, PlanError, check_room, make_plan, read_gguf, table
 from ansible.module_utils.recipe import differences, effective, quantize_argv
 from ansible.module_utils.stamp import sha256_of, stamped_sha256
 
 SHOWN = 20  # of the tensors that differ
-MIB = 1 << 20
 
 
 class ModelError(Exception):
@@ -226,13 +225,6 @@ class Model:
         beside.symlink_to(self.manifest.name)
         beside.replace(self.pointer)
 
-    def check_room(self) -> None:
-        """Raises ModelError where the result does not fit on the disk."""
-        there = self.part.stat().st_size if self.part.exists() else 0
-        need, room = self.plan.prediction.file_bytes, free_bytes(self.folder) + there
-        if need > room:
-            raise ModelError("root", f"{self.folder} has {room // MIB} MiB free, the model needs {need // MIB} MiB")
-
     def argv(self) -> tuple[list[str], str]:
         """The command, and where it runs: beside the matrix, whose name (not path) then goes into the file."""
         program = Path(self.params["engine_root"], "current", "bin", "llama-quantize").resolve()
@@ -309,6 +301,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     release = read_json(Path(params["engine_root"]) / "current" / "release.json")
     if not {"commit", "key"} <= set(release):
         if module.check_mode:
+            module.warn(f"{params['engine_root']}/current has no engine release yet; with one, the model would be made")
             return {"changed": True, "key": "", "finished": False, "diff": diff}
         raise ModelError(
             "engine_root", f"{params['engine_root']}/current has no engine release; make it with playbooks/build.yml"
@@ -322,11 +315,11 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if manifest and not model.pointed() and not module.check_mode:
         model.point()
     result: dict[str, Any] = {"changed": changed, "key": model.key, "finished": bool(manifest), "path": str(model.path)}
-    if changed:
+    if changed and params["state"] == "looked":
         result["diff"] = diff
     if manifest:
         return {**result, "sha256": manifest["sha256"]}
-    model.check_room()
+    check_room(model.folder, plan.prediction.file_bytes)
     if module.check_mode:
         return result
     make_folder(model.folder)

@@ -9,6 +9,7 @@ short_description: Predicts what quantizing a GGUF file by a recipe will give
 description:
   - Reads the headers of the source and of the importance matrix, no weights, and predicts the type of each tensor and
     the size of the result to the byte. Changes nothing.
+  - In check mode a missing source or matrix is only a warning, and the plan is empty.
 options:
   source:
     description: The GGUF file to quantize.
@@ -23,7 +24,8 @@ options:
     type: str
     default: ""
   folder:
-    description: Where the result shall be; its disk's free room is returned.
+    description:
+      - Where the result shall be. Its disk must have room for it, unless a model of just this size is there already.
     type: path
 author:
   - ik-llama-pi
@@ -44,24 +46,16 @@ plan:
       C(types) (tensor to type) and C(groups) (name without layer, then type, then number of C(tensors) and C(bytes)).
   returned: success
   type: dict
-free_bytes:
-  description: Room where the result shall be.
-  returned: when folder is given
-  type: int
 argument:
   description: Which option is wrong.
   returned: failure
   type: str
-missing:
-  description: Whether it is wrong because its file is not there.
-  returned: failure
-  type: bool
 """
 
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.model_plan import PlanError, free_bytes, make_plan
+from ansible.module_utils.model_plan import PlanError, check_room, make_plan
 
 
 def main() -> None:
@@ -76,12 +70,18 @@ def main() -> None:
     )
     params = module.params
     imatrix = Path(params["imatrix"]).expanduser() if params["imatrix"] else None
+    folder = Path(params["folder"]) if params["folder"] else None
     try:
         plan = make_plan(Path(params["source"]), params["recipe"], imatrix)
+        size = plan.prediction.file_bytes
+        if folder and not any(model.stat().st_size == size for model in folder.glob("*.gguf")):
+            check_room(folder, size)
     except PlanError as error:
-        module.fail_json(msg=str(error), argument=error.argument, missing=error.missing)
-    room = {"free_bytes": free_bytes(Path(params["folder"]))} if params["folder"] else {}
-    module.exit_json(changed=False, plan=plan.facts, **room)
+        if module.check_mode and error.missing:  # an earlier step may be about to bring it
+            module.warn(f"{error}. Until then it cannot be said what would be made")
+            module.exit_json(changed=False, plan={})
+        module.fail_json(msg=str(error), argument=error.argument)
+    module.exit_json(changed=False, plan=plan.facts)
 
 
 if __name__ == "__main__":
