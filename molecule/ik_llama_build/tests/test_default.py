@@ -1,0 +1,60 @@
+"""A release was cross-compiled, handed over, and works on the board."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+
+PROJECT = Path(__file__).resolve().parents[3]
+BUILDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "builder"
+ROOT = "/opt/ik_llama"
+
+
+@pytest.fixture(scope="module")
+def board() -> Any:
+    # The inventory's variables are templates; only Ansible itself can read them.
+    return testinfra.get_host(f"ansible://pi-01?force_ansible=true&ansible_inventory={PROJECT}/inventory/lab")
+
+
+@pytest.fixture(scope="module")
+def release(board: Any) -> dict[str, Any]:
+    return json.loads(board.file(f"{ROOT}/current/release.json").content_string)
+
+
+def test_pointer_names_the_release(board: Any, release: dict[str, Any]) -> None:
+    link = board.run(f"readlink {ROOT}/current && ls -A {ROOT} {ROOT}/releases")
+    assert link.stdout.split() == [
+        f"releases/{release['key']}", f"{ROOT}:", "current", "releases", f"{ROOT}/releases:", release["key"],
+    ]  # fmt: skip
+
+
+def test_board_has_what_the_builder_made(board: Any, release: dict[str, Any]) -> None:
+    made = BUILDER / "releases" / release["key"]
+    assert json.loads((made / "release.json").read_text()) == release
+    program = (made / "bin/llama-server").read_bytes()
+    assert hashlib.sha256(program).hexdigest() == release["binaries"]["llama-server"]["sha256"]
+    sums = board.run(f"sha256sum {ROOT}/current/bin/llama-server")
+    assert sums.stdout.split()[0] == release["binaries"]["llama-server"]["sha256"]
+
+
+def test_release_is_for_the_board_and_has_the_dot_product(release: dict[str, Any]) -> None:
+    assert release["architecture"] == "aarch64"
+    assert release["target_cpu"] == "cortex-a76"
+    assert release["options"]["GGML_ARCH_FLAGS"] == "-mcpu=cortex-a76"
+    assert release["features"]["sdot"] > 0
+
+
+def test_server_runs_and_knows_its_commit(board: Any, release: dict[str, Any]) -> None:
+    shown = board.run(f"{ROOT}/current/bin/llama-server --version")
+    assert shown.rc == 0
+    assert f"({release['commit'][:7]}" in shown.stdout + shown.stderr
+
+
+def test_builder_keeps_no_build_folder() -> None:
+    assert not list((BUILDER / "build").iterdir())
