@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils.footprint import footprint, hyperparameters
@@ -13,7 +15,7 @@ PLAN = {
 }
 
 
-def test_qwen35_as_the_engine_measured_it():
+def test_qwen35_as_the_engine_measured_it() -> None:
     parts = footprint(PLAN, 16384, parallel=1, ctx_checkpoints=2, cache_ram_mib=0)
     assert parts["kv_cache"] == 320 * MIB
     assert parts["recurrent_state"] == pytest.approx(62.8 * MIB, rel=1e-3)
@@ -23,7 +25,7 @@ def test_qwen35_as_the_engine_measured_it():
     assert parts["total"] == sum(size for name, size in parts.items() if name != "total")
 
 
-def test_what_each_option_adds():
+def test_what_each_option_adds() -> None:
     one = footprint(PLAN, 16384)
     two = footprint(PLAN, 32768, parallel=2, cache_type_k="q8_0", cache_type_v="q8_0", ubatch=256, cache_ram_mib=256)
     assert two["kv_cache"] == one["kv_cache"] * 2 * 34 // 64
@@ -33,7 +35,7 @@ def test_what_each_option_adds():
     assert one["prompt_cache"] == 8192 * MIB
 
 
-def test_a_model_of_the_plain_kind():
+def test_a_model_of_the_plain_kind() -> None:
     header = read_header(
         stream(
             {
@@ -53,12 +55,12 @@ def test_a_model_of_the_plain_kind():
     assert parts["recurrent_state"] == parts["checkpoints"] == 0
 
 
-def test_nonsense_in_a_header():
+def test_nonsense_in_a_header() -> None:
     with pytest.raises(GGUFError, match="block_count"):
         hyperparameters(read_header(stream({"general.architecture": "x", "x.block_count": "many"}, [])))
 
 
-def test_filter(plugin):
+def test_filter(plugin: Any) -> None:
     llama_footprint = plugin("filter", "footprint").FilterModule().filters()["llama_footprint"]
     assert llama_footprint(PLAN, 4096, parallel=1)["total"] > PLAN["tensor_bytes"]
     with pytest.raises(AnsibleFilterError, match="q9"):

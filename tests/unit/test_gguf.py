@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+from typing import Any
 
 import pytest
 from ansible.module_utils.gguf import (
@@ -42,27 +43,27 @@ GOOD = header_bytes(
         ("i2_s", 64, 48),
     ],
 )
-def test_bytes_per_row(name, elements, size):
+def test_bytes_per_row(name: str, elements: int, size: int) -> None:
     assert tensor_bytes(name, (elements,)) == size
     if name != "i2_s":
         assert tensor_bytes(name, (elements, 3, 2)) == 6 * size
 
 
-def test_types_agree_with_the_gguf_package():
+def test_types_agree_with_the_gguf_package() -> None:
     shared = {kind.value: sizes for kind, sizes in GGML_QUANT_SIZES.items() if kind.value in TYPES_BY_ID}
     assert len(shared) > 30
     for number, sizes in shared.items():
         assert (TYPES_BY_ID[number].block, TYPES_BY_ID[number].block_bytes) == sizes, TYPES_BY_ID[number].name
 
 
-def test_engine_types_have_their_numbers():
+def test_engine_types_have_their_numbers() -> None:
     numbers = {"iq4_k": 139, "iq6_k": 141, "iq4_ks": 144, "iq2_ks": 145, "iq5_ks": 152, "iq3_ks": 156}
     assert {name: TYPES[name].id for name in numbers} == numbers
     assert len(TYPES) == len(TYPES_BY_ID)
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_reads_what_was_written(version):
+def test_reads_what_was_written(version: int) -> None:
     metadata = {
         "general.architecture": "qwen35moe",
         "list": [3, 4],
@@ -85,7 +86,7 @@ def test_reads_what_was_written(version):
     assert file_bytes(24 + sum(header.entry_bytes.values()) + infos, [216, 20]) == header.data_start + 224 + 32
 
 
-def test_a_long_array_is_walked_over_without_being_read():
+def test_a_long_array_is_walked_over_without_being_read() -> None:
     class Counting(io.BytesIO):
         taken = 0
 
@@ -100,7 +101,7 @@ def test_a_long_array_is_walked_over_without_being_read():
     assert file.taken <= 1 << 20
 
 
-def test_full_size_header_is_read_quickly():
+def test_full_size_header_is_read_quickly() -> None:
     metadata = {
         **QWEN35_METADATA,
         "tokenizer.ggml.tokens": ["token"] * 248320,
@@ -153,12 +154,12 @@ def tensor_info(name: bytes = b"t", shape: tuple[int, ...] = (32,), kind: int = 
         (header_start(1) + tensor_info(b"x" * 64), "claims 64 bytes"),
     ],
 )
-def test_damage_is_named(data, words):
+def test_damage_is_named(data: Any, words: str) -> None:
     with pytest.raises(GGUFError, match=words):
         read_header(io.BytesIO(data))
 
 
-def test_a_file_that_is_cut_off():
+def test_a_file_that_is_cut_off() -> None:
     whole = len(GOOD) + 224 + 20
     assert read_header(io.BytesIO(GOOD), whole).tensors
     with pytest.raises(GGUFError, match="cut off"):
@@ -177,7 +178,7 @@ def readable(data: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_damaged_headers(data):
+def test_damaged_headers(data: Any) -> None:
     damaged = bytearray(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(damaged) - 1))
@@ -189,7 +190,7 @@ def test_damaged_headers(data):
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=300))
-def test_random_bytes(data):
+def test_random_bytes(data: Any) -> None:
     readable(data)
     readable(header_start(1, 1) + data)
 
@@ -204,20 +205,20 @@ def imatrix_bytes(entries: dict[str, int], tail: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     ("tail", "wanted"), [(b"", (2, 0, "")), (struct.pack("<ii", 7, 5) + b"a.txt", (2, 7, "a.txt"))]
 )
-def test_imatrix(tail, wanted):
+def test_imatrix(tail: bytes, wanted: Any) -> None:
     data = imatrix_bytes({"a": 3, "b": 9}, tail)
     assert read_imatrix(io.BytesIO(data), len(data)) == Imatrix(*wanted)
 
 
 @pytest.mark.parametrize("data", [b"", b"GGUF" + bytes(99), bytes(20), b"\xff" * 40, imatrix_bytes({"a": 3})[:-1]])
-def test_wrong_imatrix(data):
+def test_wrong_imatrix(data: Any) -> None:
     with pytest.raises(ImatrixError):
         read_imatrix(io.BytesIO(data), len(data))
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200))
-def test_random_imatrix(data):
+def test_random_imatrix(data: Any) -> None:
     try:
         read_imatrix(io.BytesIO(data), len(data))
     except ImatrixError as error:

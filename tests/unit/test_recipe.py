@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from ansible.module_utils.footprint import hyperparameters
-from ansible.module_utils.gguf import Tensor, read_header
+from ansible.module_utils.gguf import Header, Tensor, read_header
 from ansible.module_utils.imatrix import Imatrix
 from ansible.module_utils.recipe import (
     Prediction,
+    Recipe,
     RecipeError,
     differences,
     effective,
@@ -26,21 +28,21 @@ CARD = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
 IMATRIX = Imatrix(510, 100, "calibration.txt")
 
 
-def card(**changes):
+def card(**changes: Any) -> Recipe:
     return load_recipe({**copy.deepcopy(CARD), **changes})
 
 
-def qwen35(kind="q8_0"):
+def qwen35(kind: str = "q8_0") -> Header:
     return read_header(stream(QWEN35_METADATA, qwen35_tensors(kind)))
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yml")), ids=lambda path: path.stem)
-def test_every_shipped_recipe_is_valid_and_gives_reasons(path):
+def test_every_shipped_recipe_is_valid_and_gives_reasons(path: Path) -> None:
     recipe = load_recipe(yaml.safe_load(path.read_text()))
     assert all(rule.reason for rule in recipe.rules + recipe.engine)
 
 
-def test_card_on_true_shapes_gives_the_known_size_and_types():
+def test_card_on_true_shapes_gives_the_known_size_and_types() -> None:
     source = qwen35()
     assert len(source.tensors) == 733
     result = predict(card(), source, IMATRIX, "imatrix.dat")
@@ -79,7 +81,7 @@ def test_card_on_true_shapes_gives_the_known_size_and_types():
     assert hyperparameters(source)["elements"] == pytest.approx(34.66e9, rel=1e-3)
 
 
-def test_what_the_card_says_would_be_larger():
+def test_what_the_card_says_would_be_larger() -> None:
     said = [
         {"match": r"attn_(q|k|v|qkv|gate|output)\.weight", "type": "q8_0"},
         {"match": r"ssm_(out|alpha|beta)\.weight", "type": "q8_0"},
@@ -87,7 +89,7 @@ def test_what_the_card_says_would_be_larger():
     assert predict(card(rules=said + CARD["rules"]), qwen35(), IMATRIX, "i").tensor_bytes == 12_964_776_448
 
 
-def test_command_line_is_the_cards():
+def test_command_line_is_the_cards() -> None:
     assert quantize_argv(card(), "llama-quantize", "in.gguf", "out.gguf", "imatrix.dat", 4) == [
         "llama-quantize", "--allow-requantize", "--imatrix", "imatrix.dat",
         "--token-embedding-type", "q6_K", "--output-tensor-type", "q6_K",
@@ -99,20 +101,20 @@ def test_command_line_is_the_cards():
     ]  # fmt: skip
 
 
-def test_command_line_without_what_is_not_asked_for():
+def test_command_line_without_what_is_not_asked_for() -> None:
     recipe = card(attention={}, rules=[], engine=[], allow_requantize=False)
     assert quantize_argv(recipe, "q", "in", "out", "", 1) == [
         "q", "--token-embedding-type", "q6_K", "--output-tensor-type", "q6_K", "in", "out", "IQ2_KS", "1",
     ]  # fmt: skip
 
 
-def test_first_match_anywhere_in_the_name_wins():
+def test_first_match_anywhere_in_the_name_wins() -> None:
     recipe = card(rules=[{"match": "1.ffn", "type": "q5_K"}, {"match": "ffn", "type": "q6_K"}])
     assert predict_type(recipe, Tensor("blk.11.ffn_up.weight", (256, 256), "f16")) == "q5_K"
     assert predict_type(recipe, Tensor("blk.12.ffn_up.weight", (256, 256), "f16")) == "q6_K"
 
 
-def test_embedding_and_output_options_beat_the_rules():
+def test_embedding_and_output_options_beat_the_rules() -> None:
     recipe = card(rules=[{"match": ".*", "type": "q8_0"}])
     assert predict_type(recipe, Tensor("token_embd.weight", (256, 99), "f16")) == "q6_K"
     assert predict_type(recipe, Tensor("output.weight", (256, 99), "f16")) == "q6_K"
@@ -128,14 +130,14 @@ def test_embedding_and_output_options_beat_the_rules():
         ("IQ2_KS", "blk.3.attn_output.weight", "q5_K"),
     ],
 )
-def test_attention_options_where_the_engine_honours_them(base, name, wanted):
+def test_attention_options_where_the_engine_honours_them(base: str, name: str, wanted: Any) -> None:
     attention = {"q": "q8_0", "k": "q6_K"} if base == "IQ4_KS" else {"output": "q5_K"}
     recipe = card(base=base, attention=attention, rules=[], engine=[])
     assert predict_type(recipe, Tensor(name, (256, 256), "f16")) == wanted
 
 
 @pytest.mark.parametrize("option", ["q", "k", "v", "qkv"])
-def test_an_option_that_the_engine_ignores_must_be_explained(option):
+def test_an_option_that_the_engine_ignores_must_be_explained(option: str) -> None:
     with pytest.raises(RecipeError, match=f"ignores --attn-{option}-type"):
         card(attention={option: "q8_0"}, engine=[])
 
@@ -153,24 +155,24 @@ def test_an_option_that_the_engine_ignores_must_be_explained(option):
         ("position_embd.weight", (256, 256)),
     ],
 )
-def test_what_is_never_quantized(name, shape):
+def test_what_is_never_quantized(name: str, shape: tuple[int, ...]) -> None:
     assert predict_type(card(rules=[{"match": ".", "type": "q8_0"}]), Tensor(name, shape, "f32")) == "f32"
 
 
 @pytest.mark.parametrize(
     ("asked", "given"), [("iq2_ks", "iq4_nl"), ("q4_K", "q5_0"), ("iq5_k", "q6_0"), ("q6_K", "q8_0"), ("q8_0", "q8_0")]
 )
-def test_rows_that_do_not_fill_blocks_of_256(asked, given):
+def test_rows_that_do_not_fill_blocks_of_256(asked: str, given: str) -> None:
     recipe = card(rules=[{"match": "ffn", "type": asked}])
     assert predict_type(recipe, Tensor("blk.0.ffn_up.weight", (96, 8), "f16")) == given
 
 
-def test_rows_that_no_type_can_hold():
+def test_rows_that_no_type_can_hold() -> None:
     with pytest.raises(RecipeError, match="rows of 100 elements"):
         predict_type(card(), Tensor("blk.0.ffn_up_exps.weight", (100, 8), "f16"))
 
 
-def test_quantized_source_needs_leave():
+def test_quantized_source_needs_leave() -> None:
     with pytest.raises(RecipeError, match="allow_requantize"):
         predict(card(allow_requantize=False), qwen35(), IMATRIX, "i")
     assert predict(card(allow_requantize=False), qwen35("bf16"), IMATRIX, "i").tensor_bytes == 12_218_867_968
@@ -200,18 +202,18 @@ def test_quantized_source_needs_leave():
         ({"rules": [{"match": "a", "type": "q9_9"}]}, "'q9_9' is not one of"),
     ],
 )
-def test_wrong_recipes_are_refused_and_the_place_is_named(changes, words):
+def test_wrong_recipes_are_refused_and_the_place_is_named(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(RecipeError, match=words):
         card(**changes)
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 7, {}])
-def test_what_is_no_recipe(data):
+def test_what_is_no_recipe(data: Any) -> None:
     with pytest.raises(RecipeError):
         load_recipe(data)
 
 
-def test_wrong_source_or_missing_imatrix():
+def test_wrong_source_or_missing_imatrix() -> None:
     other = read_header(stream({"general.architecture": "llama"}, []))
     with pytest.raises(RecipeError, match="for qwen35moe models, and the source is llama"):
         predict(card(), other, IMATRIX, "i")
@@ -222,7 +224,7 @@ def test_wrong_source_or_missing_imatrix():
         predict(card(), odd, IMATRIX, "i")
 
 
-def test_the_key_follows_only_what_reaches_the_engine():
+def test_the_key_follows_only_what_reaches_the_engine() -> None:
     changed = copy.deepcopy(CARD)
     changed["title"] = "Another"
     changed["rules"][0]["reason"] = "Another"
@@ -232,7 +234,7 @@ def test_the_key_follows_only_what_reaches_the_engine():
     assert effective(load_recipe(changed)) != effective(card())
 
 
-def test_differences_name_the_tensors():
+def test_differences_name_the_tensors() -> None:
     predicted = Prediction((Tensor("a", (32,), "q8_0"), Tensor("b", (32,), "f32")), 0, 500)
     found = read_header(stream({}, [Tensor("a", (32,), "f16"), Tensor("c", (32,), "f32")]))
     assert differences(predicted, found, 500) == [

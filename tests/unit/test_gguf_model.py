@@ -1,0 +1,222 @@
+"""A model is published only when it is what the recipe says, and what was in use stays in use otherwise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils.gguf import Tensor, file_bytes, tensor_bytes
+from ansible.module_utils.model_plan import PlanError, check_room, make_plan
+from gguf_files import header_bytes
+
+METADATA = {"general.architecture": "qwen35moe", "general.file_type": 7, "general.quantization_version": 2}
+SOURCE = [Tensor("token_embd.weight", (256, 4), "f16"), Tensor("blk.0.ffn_up.weight", (256, 8), "f16")]
+RESULT = [Tensor("token_embd.weight", (256, 4), "q6_K"), Tensor("blk.0.ffn_up.weight", (256, 8), "iq2_ks")]
+RECIPE: dict[str, Any] = {
+    "title": "small",
+    "origin": "this test",
+    "architecture": "qwen35moe",
+    "base": "IQ2_KS",
+    "requires_imatrix": False,
+    "allow_requantize": False,
+    "token_embedding": {"type": "q6_K"},
+    "output": {"type": "q6_K"},
+}
+
+
+def model_bytes(tensors: list[Tensor]) -> bytes:
+    header = header_bytes(METADATA, tensors)
+    size = file_bytes(len(header), [tensor_bytes(item.type, item.shape) for item in tensors])
+    return header.ljust(size, b"\0")
+
+
+class World:
+    """A quantizer's files, and the module with options for them."""
+
+    def __init__(self, code: Any, folder: Path) -> None:
+        self.code = code
+        self.folder = folder / "models/m"
+        self.source = folder / "source.gguf"
+        self.source.write_bytes(model_bytes(SOURCE))
+        self.release = folder / "engine/releases/k"
+        (self.release / "bin").mkdir(parents=True)
+        program = self.release / "bin/llama-quantize"
+        program.write_text("")
+        program.chmod(0o755)
+        self.commit("c1")
+        (folder / "engine/current").symlink_to("releases/k")
+        self.params: dict[str, Any] = {
+            "root": str(folder / "models"),
+            "name": "m",
+            "recipe_name": "small",
+            "recipe": RECIPE,
+            "source": str(self.source),
+            "source_sha256": "",
+            "imatrix": "",
+            "engine_root": str(folder / "engine"),
+            "threads": 0,
+        }
+        self.warnings: list[str] = []
+
+    def commit(self, commit: str) -> None:
+        (self.release / "release.json").write_text(json.dumps({"commit": commit, "key": "k"}))
+
+    def run(self, state: str = "looked", check: bool = False) -> dict[str, Any]:
+        module = SimpleNamespace(params={**self.params, "state": state}, check_mode=check, warn=self.warnings.append)
+        return self.code.run(module)
+
+    def make(self, data: bytes) -> dict[str, Any]:
+        """Look, let ``data`` be what the engine makes, publish."""
+        found = self.run()
+        assert found["argv"][-2] == found["path"] + ".part"
+        Path(found["argv"][-2]).write_bytes(data)
+        return self.run("published")
+
+
+@pytest.fixture
+def world(plugin: Any, tmp_path: Path) -> World:
+    return World(plugin("modules", "gguf_model"), tmp_path)
+
+
+def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
+    found = world.run()
+    assert (found["changed"], found["finished"]) == (True, False)
+    assert "q6_K" in found["diff"]["after"]
+    made = world.make(model_bytes(RESULT))
+    manifest = json.loads((world.folder / "small.json").read_text())
+    assert os.readlink(world.folder / "small.json") == f"{made['key']}.json"
+    assert manifest["sha256"] == made["sha256"] == hashlib.sha256(model_bytes(RESULT)).hexdigest()
+    assert manifest["types"] == {tensor.name: tensor.type for tensor in RESULT}
+    assert manifest["source"]["sha256"] == hashlib.sha256(world.source.read_bytes()).hexdigest()
+    assert manifest["engine"] == {"commit": "c1", "key": "k"}
+    assert sorted(path.name for path in world.folder.iterdir()) == [
+        f"{made['key']}.gguf", f"{made['key']}.json", "small.json",
+    ]  # fmt: skip
+    assert Path(made["path"]).stat().st_mode & 0o777 == 0o644
+    again = world.run()
+    assert (again["changed"], again["finished"], again["key"]) == (False, True, made["key"])
+    assert "argv" not in again
+    assert world.run("published")["changed"] is False
+
+
+def test_each_input_changes_the_key_and_an_old_model_comes_back_by_its_pointer(world: World) -> None:
+    first = world.make(model_bytes(RESULT))["key"]
+    world.commit("c2")
+    second = world.make(model_bytes(RESULT))["key"]
+    assert second != first
+    world.commit("c1")
+    back = world.run()
+    assert (back["changed"], back["finished"], back["key"]) == (True, True, first)
+    assert os.readlink(world.folder / "small.json") == f"{first}.json"
+    world.params["recipe"] = {**RECIPE, "rules": [{"match": "ffn", "type": "q8_0"}]}
+    assert world.run()["key"] not in (first, second)
+    world.params["recipe"] = {**RECIPE, "title": "another"}
+    assert world.run()["key"] == first
+    world.source.write_bytes(model_bytes(SOURCE) + b"x")
+    assert world.run()["key"] not in (first, second)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (model_bytes([RESULT[0], Tensor("blk.0.ffn_up.weight", (256, 8), "q2_K")]), "ffn_up.weight is q2_K, predicted"),
+        (model_bytes(RESULT[:1]), "blk.0.ffn_up.weight is missing"),
+        (model_bytes(RESULT) + b"x", "bytes, predicted were"),
+        (model_bytes(RESULT)[:-100], "cut off"),
+        (bytes(4096), "not a GGUF file"),
+    ],
+)
+def test_what_differs_is_removed_and_the_model_in_use_stays(world: World, data: bytes, words: str) -> None:
+    before = world.make(model_bytes(RESULT))["key"]
+    world.commit("c2")
+    with pytest.raises(world.code.ModelError, match=words) as caught:
+        world.make(data)
+    assert caught.value.argument == "recipe"
+    assert os.readlink(world.folder / "small.json") == f"{before}.json"
+    assert not list(world.folder.glob("*.part"))
+
+
+def test_half_a_manifest_and_a_changed_file_are_not_trusted(world: World) -> None:
+    made = world.make(model_bytes(RESULT))
+    manifest = world.folder / f"{made['key']}.json"
+    whole = manifest.read_text()
+    manifest.write_text(whole[:50])
+    assert world.run()["finished"] is False
+    manifest.write_text(whole)
+    with open(made["path"], "ab") as file:
+        file.write(b"x")
+    assert world.run()["finished"] is False
+    assert world.make(model_bytes(RESULT))["finished"] is True
+
+
+def test_check_mode_writes_nothing(world: World, tmp_path: Path) -> None:
+    found = world.run(check=True)
+    assert (found["changed"], found["finished"], "argv" in found) == (True, False, False)
+    assert not (tmp_path / "models").exists()
+    (tmp_path / "engine/current").unlink()
+    found = world.run(check=True)
+    assert (found["changed"], found["key"]) == (True, "")
+    assert "no engine release yet" in world.warnings[0]
+
+
+def test_errors_name_the_option(world: World, tmp_path: Path) -> None:
+    world.params["source_sha256"] = "0" * 64
+    with pytest.raises(world.code.ModelError, match="has the sha256") as caught:
+        world.run()
+    assert caught.value.argument == "source_sha256"
+    world.params["source_sha256"] = hashlib.sha256(world.source.read_bytes()).hexdigest().upper()
+    (world.release / "bin/llama-quantize").unlink()
+    with pytest.raises(world.code.ModelError, match="ik_llama_build_targets") as caught:
+        world.run()
+    assert caught.value.argument == "engine_root"
+    (tmp_path / "engine/current").unlink()
+    with pytest.raises(world.code.ModelError, match="no engine release"):
+        world.run()
+
+
+def test_publishing_without_anything_made(world: World) -> None:
+    with pytest.raises(world.code.ModelError, match="was not made"):
+        world.run("published")
+
+
+def test_room(tmp_path: Path) -> None:
+    check_room(tmp_path / "not/yet/there", 1)
+    with pytest.raises(PlanError, match="MiB free, the model needs 1125899906842624 MiB") as caught:
+        check_room(tmp_path / "not/yet/there", 1 << 70)
+    assert caught.value.argument == "root"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "argument", "missing"),
+    [
+        ("gone.gguf", {}, "source", True),
+        ("text.gguf", {}, "source", False),
+        ("source.gguf", {"base": "NO"}, "recipe", False),
+        ("source.gguf", {"architecture": "llama"}, "recipe", False),
+        ("source.gguf", {"requires_imatrix": True}, "imatrix", False),
+    ],
+)
+def test_plan_errors_name_the_option(
+    tmp_path: Path, name: str, changes: dict[str, Any], argument: str, missing: bool
+) -> None:
+    (tmp_path / "text.gguf").write_text("a text that is no model")
+    (tmp_path / "source.gguf").write_bytes(model_bytes(SOURCE))
+    with pytest.raises(PlanError) as caught:
+        make_plan(tmp_path / name, {**RECIPE, **changes}, None)
+    assert (caught.value.argument, caught.value.missing) == (argument, missing)
+
+
+def test_plan_says_when_the_matrix_is_missing_or_wrong(tmp_path: Path) -> None:
+    source = tmp_path / "source.gguf"
+    source.write_bytes(model_bytes(SOURCE))
+    with pytest.raises(PlanError, match="is not there") as caught:
+        make_plan(source, RECIPE, tmp_path / "imatrix.dat")
+    assert (caught.value.argument, caught.value.missing) == ("imatrix", True)
+    with pytest.raises(PlanError, match="convert_imatrix_gguf_to_dat") as caught:
+        make_plan(source, RECIPE, source)
+    assert (caught.value.argument, caught.value.missing) == ("imatrix", False)
