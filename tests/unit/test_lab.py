@@ -1,0 +1,198 @@
+"""Package sources, containers and preflight of the lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.module_utils.lab import (
+    backports_source,
+    board_containers,
+    debian_sources,
+    emulator_too_old,
+    has_backports,
+    lab_plan,
+    lab_problems,
+    lab_steps,
+)
+
+KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
+DEB822 = f"""Types: deb
+# a remark
+URIs: http://mirror.example/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: {KEY}
+
+Types: deb deb-src
+URIs: http://mirror.example/security
+Suites: bookworm-security
+Components: main
+Signed-By: {KEY}
+
+Types: deb
+URIs: http://off.example/debian
+Suites: bookworm
+Components: main
+Enabled: no
+"""
+ONE_LINE = """# all of it
+deb http://mirror.example/debian bookworm main contrib  # here
+deb [ arch=amd64 signed-by=/etc/apt/other.gpg ] http://vendor.example bookworm main
+deb-src http://mirror.example/debian bookworm main
+deb [trusted=yes] http://mirror.example/security bookworm-security main
+"""
+
+
+def test_deb822_sources_are_carried_over_to_another_suite() -> None:
+    assert debian_sources({"debian.sources": DEB822}, "bookworm", "trixie") == [
+        f"deb [signed-by={KEY}] http://mirror.example/debian trixie main",
+        f"deb [signed-by={KEY}] http://mirror.example/debian trixie-updates main",
+        f"deb [signed-by={KEY}] http://mirror.example/security trixie-security main",
+    ]
+
+
+def test_one_line_sources_leave_other_vendors_out() -> None:
+    assert debian_sources({"sources.list": ONE_LINE}, "bookworm", "trixie") == [
+        "deb http://mirror.example/debian trixie main",
+        "deb http://mirror.example/security trixie-security main",
+    ]
+
+
+def test_a_key_inside_the_stanza_is_not_carried_over() -> None:
+    text = "Types: deb\nURIs: http://a.example\nSuites: trixie\nComponents: main\nSigned-By:\n -----BEGIN\n .\n"
+    assert debian_sources({"x.sources": text}, "trixie", "trixie") == []
+
+
+def test_backports_come_from_the_same_address_with_the_same_key() -> None:
+    assert backports_source({"debian.sources": DEB822}, "bookworm") == (
+        f"deb [signed-by={KEY}] http://mirror.example/debian bookworm-backports main"
+    )
+    assert backports_source({}, "bookworm") == ""
+
+
+def test_backports_that_stand_already_are_seen() -> None:
+    assert not has_backports({"debian.sources": DEB822}, "bookworm")
+    assert has_backports({"x.list": "deb http://a.example bookworm-backports main"}, "bookworm")
+
+
+@pytest.mark.parametrize(
+    ("versions", "old"),
+    [
+        ({}, True),
+        ({"qemu-user-static": "1:7.2+dfsg-7+deb12u18"}, True),
+        ({"qemu-user": "1:10.0.2+ds-2+deb13u1~bpo12+1"}, False),
+    ],
+)
+def test_old_emulators_are_told_from_new(versions: dict[str, str], old: bool) -> None:
+    assert emulator_too_old(versions) is old
+
+
+def test_containers_are_read_from_podman() -> None:
+    listed = [
+        {
+            "Names": ["demo-pi-01"],
+            "State": "running",
+            "Labels": {"ik-llama-pi.key": "ab", "ik-llama-pi.instance": "demo"},
+        },
+        {"Names": ["other"], "State": "exited", "Labels": None},
+    ]
+    assert board_containers(listed) == {
+        "demo-pi-01": {"running": True, "key": "ab", "instance": "demo"},
+        "other": {"running": False, "key": "", "instance": ""},
+    }
+
+
+STATE: dict[str, Any] = {
+    "architecture": "x86_64",
+    "id": "debian",
+    "codename": "bookworm",
+    "root": True,
+    "programs_missing": [],
+    "versions": {"podman": "4.3.1", "qemu-user": "1:10.0.2"},
+    "images": [],
+    "free_mib": 50 << 10,
+    "cache": "/c",
+    "containers": {},
+    "ports_busy": [],
+    "apt_sources": {"debian.sources": DEB822},
+    "apt_proxy": "",
+    "certificates": {},
+    "trees": {"board": "aa"},
+}
+WANTED: dict[str, Any] = {
+    "cache": "/c",
+    "instance": "demo",
+    "boards": [{"name": "pi-01", "ssh_port": 2201}],
+    "suite": "trixie",
+    "packages": ["sudo", "python3"],
+    "host_packages": ["podman"],
+    "image": {},
+}
+
+
+def plan(state: dict[str, Any] | None = None, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
+    return lab_plan({**STATE, **(state or {})}, {**WANTED, **(wanted or {})})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"programs_missing": ["podman"]}, None),
+        ({"programs_missing": ["podman"], "id": "arch", "codename": ""}, "missing: podman"),
+        ({"programs_missing": ["podman"], "root": False}, "not root"),
+        ({"root": False}, "need root"),
+        ({"architecture": "riscv64"}, "riscv64"),
+        ({"free_mib": 1024}, "lab_host_space_gib"),
+        ({"free_mib": 1024, "images": [plan()["image"]]}, None),
+        ({"ports_busy": [2201]}, "port 2201"),
+        ({"ports_busy": [2201], "containers": {"demo-pi-01": {"running": True, "key": ""}}}, None),
+    ],
+)
+def test_problems_of_a_machine(change: dict[str, Any], words: str | None) -> None:
+    problems = lab_problems(plan(change), {**STATE, **change}, 4)
+    assert not problems if words is None else len(problems) == 1 and words in problems[0]
+
+
+def test_the_order_of_packages_makes_no_other_root_file_system() -> None:
+    assert plan()["rootfs"] == plan(wanted={"packages": ["python3", "sudo"]})["rootfs"]
+    assert plan()["rootfs"] != plan(wanted={"packages": ["python3"]})["rootfs"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"trees": {"board": "bb"}}, {"certificates": {"/a.crt": "00"}}, {"architecture": "aarch64"}]
+)
+def test_what_goes_into_the_image_names_it(change: dict[str, Any]) -> None:
+    assert plan(change)["image"] != plan()["image"]
+    assert plan(change)["rootfs"] == plan()["rootfs"]
+
+
+@pytest.mark.parametrize(
+    ("there", "standing"),
+    [
+        ({}, "absent"),
+        ({"demo-pi-01": {"running": True, "key": "other"}}, "outdated"),
+        ({"demo-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}}, "running"),
+        ({"demo-pi-01": {"running": False, "key": plan()["boards"][0]["key"]}}, "stopped"),
+        ({"test-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}}, "absent"),
+    ],
+)
+def test_boards_are_compared_with_what_runs(there: dict[str, Any], standing: str) -> None:
+    assert plan({"containers": there})["boards"][0]["state"] == standing
+
+
+def test_steps_name_what_will_be_made_and_nothing_else() -> None:
+    first = lab_steps(plan({"versions": {}}), "qemu-user-static")
+    assert [step.split()[0] for step in first] == ["Debian", "root", "image", "boards"]
+    assert "podman, qemu-user-static" in first[0]
+    stands = {
+        "images": [plan()["image"], plan()["rootfs_image"]],
+        "containers": {"demo-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}},
+    }
+    assert lab_steps(plan(stands), "qemu-user-static") == []
+
+
+def test_an_arm64_machine_needs_no_emulator() -> None:
+    assert plan({"versions": {}})["renew_emulator"]
+    assert not plan({"versions": {}, "architecture": "aarch64"})["renew_emulator"]
