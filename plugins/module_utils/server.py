@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
 Arguments = list[list[str]]
@@ -66,15 +65,19 @@ def server_arguments(options: dict[str, Any]) -> Arguments:
     return [[str(word) for word in flag] for flag in arguments + extra]
 
 
-def known_flags(help_text: str) -> set[str]:
-    """All flags that a `--help` text names."""
-    return set(re.findall(r"(?<![\w-])--?[A-Za-z][A-Za-z0-9-]*", help_text))
+def complaint(output: str) -> str | None:
+    """What llama-server says against its arguments when it is given them and `--help`; None if nothing.
 
+    It reads all arguments before it prints the help, and the complaint stands before the word "usage"
+    (gpt_params_parse in common/common.cpp). The help itself does not name every flag (`--alias`).
 
-def unknown_flags(arguments: Iterable[list[str]], help_text: str) -> list[str]:
-    """Flags that the binary with this `--help` does not have, in the order given."""
-    known = known_flags(help_text)
-    return [flag[0] for flag in arguments if flag[0] not in known]
+    Raises:
+        ValueError: if there is no help: then this is no llama-server, or it does not run on this machine.
+    """
+    before, usage, _ = output.partition("usage:")
+    if not usage:
+        raise ValueError(output.strip()[-400:] or "no output")
+    return " ".join(before.split()) or None
 
 
 def run_script(binary: str, model: str, arguments: Arguments, key: str) -> str:

@@ -97,7 +97,7 @@ from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.server import run_script, unknown_flags
+from ansible.module_utils.server import complaint, run_script
 
 
 def point(link: Path, target: str) -> None:
@@ -204,23 +204,23 @@ class Deployments:
         diff = {"before": before, "after": script, "before_header": "in service", "after_header": str(folder / "run")}
         if (folder / "deployment.json").exists():
             return key, False, {}
-        self.check_flags(engine, arguments)
+        self.check_arguments(engine, arguments)
         if not self.module.check_mode:
             self.make(folder, engine, model, script, {"format": 1, "key": key, **inputs, "model_file": str(model)})
         return key, True, diff
 
-    def check_flags(self, engine: Path, arguments: list[list[str]]) -> None:
-        asked = subprocess.run(
-            [str(engine / "bin/llama-server"), "--help"], capture_output=True, text=True, check=False, timeout=120
-        )
-        help_text = asked.stdout + asked.stderr
-        if "--model" not in help_text:
-            self.fail(f"{engine}/bin/llama-server does not run here: {help_text[-400:] or asked.returncode}")
-        unknown = unknown_flags(arguments, help_text)
-        if unknown:
+    def check_arguments(self, engine: Path, arguments: list[list[str]]) -> None:
+        """Let the very binary read its arguments, before the service is touched."""
+        argv = [str(engine / "bin/llama-server"), *(word for flag in arguments for word in flag), "--help"]
+        try:
+            asked = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=120)
+            found = complaint(asked.stdout + asked.stderr)
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            self.fail(f"{argv[0]} does not run here: {error}")
+        if found:
             self.fail(
-                f"llama-server of this engine release does not know {', '.join(unknown)}: correct llama_server_extra,"
-                " or set ik_llama_build_version to an engine that has it; see llama-server --help"
+                f"llama-server of this engine release refuses its arguments: {found}. Correct llama_server_extra or the"
+                " option named, or set ik_llama_build_version to an engine that has it; see llama-server --help"
             )
 
     def make(self, folder: Path, engine: Path, model: Path, script: str, manifest: dict[str, Any]) -> None:

@@ -27,11 +27,13 @@ class Module:
 
 @pytest.fixture
 def board(tmp_path: Path) -> Path:
-    """A board with an engine release, whose server only knows its help, and a model."""
+    """A board with an engine release, whose server only reads its arguments, and a model."""
     release = tmp_path / "engine/releases/aaa"
     (release / "bin").mkdir(parents=True)
     server = release / "bin/llama-server"
-    server.write_text("#!/bin/sh\necho '  -m, --model FNAME'\necho '  --port PORT'\n")
+    server.write_text(
+        "#!/bin/sh\n[ $1 = --port ] || echo error: unknown argument: $1\necho 'usage: [options]'; exit 1\n"
+    )
     server.chmod(0o755)
     (release / "release.json").write_text('{"key": "aaa"}')
     (tmp_path / "engine/current").symlink_to("releases/aaa")
@@ -89,8 +91,8 @@ def test_building_moves_nothing(deployments: Any, board: Path) -> None:
     assert not (board / "no-such-unit-in-a-test.service").exists()
 
 
-def test_unknown_flags_are_refused_by_the_binary_s_own_help(deployments: Any, board: Path) -> None:
-    with pytest.raises(Refused, match="does not know --prot: correct llama_server_extra"):
+def test_the_binary_itself_refuses_wrong_arguments(deployments: Any, board: Path) -> None:
+    with pytest.raises(Refused, match=r"unknown argument: --prot\. Correct llama_server_extra"):
         deployments(arguments=[["--prot", "8080"]]).build()
     assert not (board / "deployments").exists()
 

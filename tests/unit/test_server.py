@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.server import (
+    complaint,
     is_loopback,
-    known_flags,
     run_script,
     server_arguments,
     server_problems,
-    unknown_flags,
 )
 
 OPTIONS: dict[str, Any] = {
@@ -62,10 +61,14 @@ def test_extra_words_keep_to_their_flags() -> None:
     assert server_arguments({**OPTIONS, "extra": extra})[-3:] == [["--temp", "0.2"], ["--seed", "-1"], ["-fa", "on"]]
 
 
-def test_flags_are_looked_up_in_the_help() -> None:
-    text = "  -c,    --ctx-size N  size\n  -fa (auto|on)  x\n  --mlock   force"
-    assert known_flags(text) == {"-c", "--ctx-size", "-fa", "--mlock"}
-    assert unknown_flags([["--ctx-size", "1"], ["-fmoe"], ["--mlock"], ["--lock"]], text) == ["-fmoe", "--lock"]
+def test_a_complaint_stands_before_the_help() -> None:
+    help_text = "usage: llama-server [options]\n  -c, --ctx-size N\n"
+    assert complaint("\n" + help_text) is None
+    assert complaint("error: unknown argument: --prot\n" + help_text) == "error: unknown argument: --prot"
+    with pytest.raises(ValueError, match="Illegal instruction"):
+        complaint("Illegal instruction\n")
+    with pytest.raises(ValueError, match="no output"):
+        complaint("")
 
 
 def test_the_script_hands_every_word_over_as_it_is(tmp_path: Any) -> None:
