@@ -61,7 +61,7 @@ lint: venv ## ansible-lint, yamllint, ruff, mypy
 	ruff format --check .
 	mypy plugins tests
 	yamllint --strict .
-	ansible-lint --offline --quiet
+	ansible-lint --offline -q
 
 unit: venv ## Unit tests
 	@python -m pytest tests/unit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -29,6 +30,6 @@ def load_plugin(kind: str, name: str) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def plugin():
+def plugin() -> Callable[[str, str], ModuleType]:
     """Return load_plugin, so that tests need no import from this file."""
     return load_plugin
