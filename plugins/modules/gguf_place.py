@@ -159,6 +159,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)  # whatever the login gave: the service reads what root writes, and nobody else writes
     place = Place(Path(module.params["folder"]), module.params["sha256"], module.params["size"])
     finished = place.finished()
     changed = module.params["state"] == "placed" and not (finished and place.pointed())

@@ -285,6 +285,7 @@ def main() -> None:
         ],
         supports_check_mode=True,
     )
+    os.umask(0o022)  # whatever the login gave: the service reads what root writes, and nobody else writes
     deployments = Deployments(module)
     before = deployments.current()
     diff: dict[str, str] = {}
