@@ -63,7 +63,12 @@ class Fleet:
 def playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ansible-playbook on the lab."""
     return subprocess.run(
-        ["ansible-playbook", "-i", str(INVENTORY), *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
+        ["ansible-playbook", "-i", str(INVENTORY), *arguments],
+        cwd=PROJECT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
