@@ -60,10 +60,10 @@ class Fleet:
         )
 
 
-def playbook(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ansible-playbook on the lab."""
+def playbook(*arguments: str, inventory: Path = INVENTORY) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook, on the lab where no other inventory is given."""
     return subprocess.run(
-        ["ansible-playbook", "-i", str(INVENTORY), *arguments],
+        ["ansible-playbook", "-i", str(inventory), *arguments],
         cwd=PROJECT,
         env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
         capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,14 @@ def test_both_have_the_same_engine_and_model(fleet: Any) -> None:
         for name in PORTS
     }
     assert len(told) == 1
+
+
+def test_an_inventory_without_a_quantizer_is_refused(run_playbook: Any, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts"
+    inventory.write_text("[pis]\nlonely ansible_host=127.0.0.1\n")
+    run = run_playbook("site.yml", inventory=inventory)
+    assert run.returncode != 0
+    assert "The inventory has no host in the group 'quantizers'" in " ".join(run.stdout.split())
 
 
 @pytest.mark.parametrize(
