@@ -70,4 +70,4 @@ molecule: $(SCENARIOS:%=molecule-%) ## Every scenario, one after the other
 
 $(SCENARIOS:%=molecule-%): molecule-%: venv
 	@echo "== Scenario $*"
-	LAB=test molecule test --scenario-name $*
+	LAB=test molecule test --no-command-borders --scenario-name $*
