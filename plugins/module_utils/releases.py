@@ -10,7 +10,10 @@ import hashlib
 import json
 import os
 import shutil
+from pathlib import Path
 from typing import Any
+
+from ansible.module_utils import atomic
 
 MANIFEST = "release.json"
 
@@ -116,6 +119,4 @@ def finish(root: str, release: dict[str, Any]) -> None:
 
 def point(root: str, key: str) -> None:
     """Let ``current`` name the release; at no moment is there no pointer."""
-    beside = os.path.join(root, f".current.{os.getpid()}")
-    os.symlink(os.path.join("releases", key), beside)
-    os.replace(beside, os.path.join(root, "current"))
+    atomic.point(Path(root, "current"), f"releases/{key}")

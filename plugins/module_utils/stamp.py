@@ -10,6 +10,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from ansible.module_utils.atomic import write_file
+
 CHUNK = 8 << 20  # bytes read at once
 
 
@@ -37,11 +39,8 @@ def read_stamp(path: Path, stamp: Path) -> str | None:
 def write_stamp(path: Path, stamp: Path, sha256: str) -> None:
     """Note the sha256 of the file as it is now. The stamp is there whole or not at all."""
     status = path.stat()
-    beside = stamp.with_name(f".{stamp.name}.new")
-    beside.write_text(
-        json.dumps({"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}) + "\n", encoding="utf-8"
-    )
-    beside.replace(stamp)
+    noted = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
+    write_file(stamp, json.dumps(noted) + "\n")
 
 
 def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:

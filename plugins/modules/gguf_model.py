@@ -117,6 +117,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gguf import GGUFError
 from ansible.module_utils.keys import content_key
@@ -142,17 +143,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def put_text(path: Path, text: str) -> None:
-    """Write beside, then rename: nobody reads half a file."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(0o644)
-    beside.replace(path)
 
 
 def make_folder(path: Path) -> None:
@@ -217,13 +207,7 @@ class Model:
         return manifest if whole else {}
 
     def pointed(self) -> bool:
-        return self.pointer.is_symlink() and os.readlink(self.pointer) == self.manifest.name
-
-    def point(self) -> None:
-        beside = self.pointer.with_name(f".{self.pointer.name}.new")
-        beside.unlink(missing_ok=True)
-        beside.symlink_to(self.manifest.name)
-        beside.replace(self.pointer)
+        return names(self.pointer, self.manifest.name)
 
     def argv(self) -> tuple[list[str], str]:
         """The command, and where it runs: beside the matrix, whose name (not path) then goes into the file."""
@@ -280,8 +264,8 @@ class Model:
         }
         self.manifest.unlink(missing_ok=True)
         self.part.replace(self.path)
-        put_text(self.manifest, json.dumps(manifest, indent=1) + "\n")
-        self.point()
+        write_file(self.manifest, json.dumps(manifest, indent=1) + "\n")
+        point(self.pointer, self.manifest.name)
         shutil.rmtree(self.job, ignore_errors=True)
         return manifest
 
@@ -313,7 +297,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if params["state"] == "published" and not manifest and not module.check_mode:
         manifest = model.publish()
     if manifest and not model.pointed() and not module.check_mode:
-        model.point()
+        point(model.pointer, model.manifest.name)
     result: dict[str, Any] = {"changed": changed, "key": model.key, "finished": bool(manifest), "path": str(model.path)}
     if changed and params["state"] == "looked":
         result["diff"] = diff

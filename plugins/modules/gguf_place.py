@@ -78,6 +78,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stamp import read_stamp, sha256_of, write_stamp
 
@@ -102,7 +103,7 @@ class Place:
         return (read_stamp(self.path, self.stamp) or sha256_of(self.path)) == self.sha256
 
     def pointed(self) -> bool:
-        return all(link.is_symlink() and os.readlink(link) == name for link, name in self.pointers.items())
+        return all(names(link, target) for link, target in self.pointers.items())
 
     def missing_bytes(self) -> int:
         received = self.part.stat().st_size if self.part.exists() else 0
@@ -138,14 +139,9 @@ class Place:
             write_stamp(self.path, self.stamp, self.sha256)
         text = json.dumps(manifest, indent=2) + "\n"
         if not self.manifest.exists() or self.manifest.read_text(encoding="utf-8") != text:
-            beside = self.manifest.with_name(f".{self.manifest.name}.new")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(self.manifest)
-        for link, name in self.pointers.items():
-            beside = link.with_name(f".{link.name}.new")
-            beside.unlink(missing_ok=True)
-            beside.symlink_to(name)
-            beside.replace(link)
+            write_file(self.manifest, text)
+        for link, target in self.pointers.items():
+            point(link, target)
 
 
 def main() -> None:

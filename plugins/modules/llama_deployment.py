@@ -95,28 +95,10 @@ import subprocess
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
 from ansible.module_utils.server import complaint, run_script
-
-
-def point(link: Path, target: str) -> None:
-    """Make `link` a symlink to `target` in one step: it is the old one or the new one, never none."""
-    beside = link.with_name(f".{link.name}.new")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target)
-    beside.replace(link)
-
-
-def write(path: Path, text: str, mode: int) -> None:
-    """Write a file beside its place and rename it, flushed to disk before."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("w", encoding="utf-8") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def text_of(path: Path) -> str:
@@ -231,9 +213,9 @@ class Deployments:
         beside.mkdir(parents=True, mode=0o755)
         (beside / "engine").symlink_to(engine)
         (beside / "model").symlink_to(model)
-        write(beside / "run", script, 0o755)
-        write(beside / self.unit_path.name, self.module.params["unit"], 0o644)
-        write(beside / "deployment.json", json.dumps(manifest, indent=2) + "\n", 0o644)
+        write_file(beside / "run", script, 0o755)
+        write_file(beside / self.unit_path.name, self.module.params["unit"], 0o644)
+        write_file(beside / "deployment.json", json.dumps(manifest, indent=2) + "\n", 0o644)
         beside.rename(folder)
 
     def activate(self, key: str) -> bool:
@@ -252,14 +234,14 @@ class Deployments:
         moved = old != key or unit != text_of(self.unit_path)
         if moved and not self.module.check_mode:
             if unit != text_of(self.unit_path):
-                write(self.unit_path, unit, 0o644)
+                write_file(self.unit_path, unit, 0o644)
             point(link, f"deployments/{key}")
         return moved
 
     def remember(self, key: str) -> bool:
         """Note a deployment as the one to go back to. Returns whether that is new."""
         link = self.root / "previous"
-        moved = not link.is_symlink() or Path(os.readlink(link)).name != key
+        moved = not names(link, f"deployments/{key}")
         if moved and not self.module.check_mode:
             point(link, f"deployments/{key}")
         return moved

@@ -1,0 +1,34 @@
+"""Files and pointers change in one step."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.atomic import names, point, write_file
+
+
+def test_a_pointer_moves_even_over_what_an_interruption_left(tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    assert not names(link, "a")
+    (tmp_path / ".current.new").symlink_to("half")
+    point(link, "a")
+    assert names(link, "a")
+    point(link, "b")
+    assert names(link, "b")
+    assert os.listdir(tmp_path) == ["current"]
+
+
+def test_a_file_is_replaced_whole_with_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text("old")
+    before = path.stat().st_ino
+    umask = os.umask(0o077)
+    try:
+        write_file(path, "new", 0o644)
+    finally:
+        os.umask(umask)
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert path.stat().st_ino != before
+    assert os.listdir(tmp_path) == ["manifest.json"]
