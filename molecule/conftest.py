@@ -58,6 +58,13 @@ class Fleet:
             check=True,
             capture_output=True,
         )
+        for _ in range(60):
+            try:
+                self.host(name).check_output("true")
+                return
+            except RuntimeError:  # the connection from before is gone, or sshd is not there yet
+                time.sleep(1)
+        raise AssertionError(f"{name} did not come back")
 
 
 def playbook(*arguments: str, inventory: Path = INVENTORY) -> subprocess.CompletedProcess[str]:

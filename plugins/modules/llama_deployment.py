@@ -195,8 +195,17 @@ class Deployments:
         """Let the very binary read its arguments, before the service is touched."""
         argv = [str(engine / "bin/llama-server"), *(word for flag in arguments for word in flag), "--help"]
         try:
-            asked = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False, timeout=120)
-            found = complaint(asked.stdout + asked.stderr)
+            # One stream: the complaint comes before the help only in the order they are written.
+            asked = subprocess.run(
+                argv,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=120,
+            )
+            found = complaint(asked.stdout)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             self.fail(f"{argv[0]} does not run here: {error}")
         if found:

@@ -32,7 +32,7 @@ def board(tmp_path: Path) -> Path:
     (release / "bin").mkdir(parents=True)
     server = release / "bin/llama-server"
     server.write_text(
-        "#!/bin/sh\n[ $1 = --port ] || echo error: unknown argument: $1\necho 'usage: [options]'; exit 1\n"
+        "#!/bin/sh\n[ $1 = --port ] || echo error: unknown argument: $1 >&2\necho 'usage: [options]'; exit 1\n"
     )
     server.chmod(0o755)
     (release / "release.json").write_text('{"key": "aaa"}')
