@@ -48,7 +48,7 @@ def test_owner_and_modes(board: Any, manifest: dict[str, Any]) -> None:
 
 def test_the_copy_went_on_where_it_had_ended(fleet: Any, manifest: dict[str, Any]) -> None:
     log = Path(fleet.variable("pi-01", "gguf_distribute_work"), "pi-01/log").read_text()
-    sent = int(re.search(r"sent ([\d,]+) bytes", log)[1].replace(",", ""))  # type: ignore[index]
+    sent = int(re.search(r"Total bytes sent: ([\d,]+)", log)[1].replace(",", ""))  # type: ignore[index]
     rest = manifest["size"] - 1_000_000
     assert rest < sent < rest + 50_000
 
