@@ -45,7 +45,7 @@ demo: venv ## Two ARM64 boards in containers, the whole chain, and their answers
 	@cat tests/demo.txt
 	$(PLAY) playbooks/lab.yml
 	$(PLAY) site.yml
-	$(PLAY) playbooks/ask.yml
+	$(PLAY) playbooks/ask.yml -e tokens=26
 	$(PLAY) playbooks/lab_show.yml
 
 lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them
