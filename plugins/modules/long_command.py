@@ -99,6 +99,8 @@ from ansible.module_utils.jobs import locked
 from ansible.module_utils.progress import parse, tail
 
 TAIL_BYTES = 64 * 1024
+# How far back progress is looked for: a compiler's warnings on one file may fill megabytes.
+PROGRESS_BYTES = (TAIL_BYTES, 1 << 20, 8 << 20)
 
 
 class JobError(Exception):
@@ -123,12 +125,12 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     os.replace(beside, path)
 
 
-def read_tail(path: str) -> str:
-    """Return the last 64 KiB of the log."""
+def read_tail(path: str, most: int = TAIL_BYTES) -> str:
+    """Return the last ``most`` bytes of the log, as text."""
     try:
         with open(path, "rb") as handle:
             size = handle.seek(0, os.SEEK_END)
-            handle.seek(max(0, size - TAIL_BYTES))
+            handle.seek(max(0, size - most))
             return handle.read().decode("utf-8", "replace")
     except OSError:
         return ""
@@ -251,8 +253,9 @@ def look(directory: str, job_id: str, wait: float) -> dict[str, Any]:
         if time.monotonic() >= deadline:
             break
         time.sleep(0.2)
-    output = read_tail(os.path.join(directory, "log"))
-    progress = parse(output)
+    log = os.path.join(directory, "log")
+    output = read_tail(log)
+    progress = next(filter(None, (parse(read_tail(log, most)) for most in PROGRESS_BYTES)), None)
     return {
         "finished": ended is not None,
         "rc": ended["rc"] if ended else None,
@@ -261,7 +264,7 @@ def look(directory: str, job_id: str, wait: float) -> dict[str, Any]:
         "elapsed": max(0.0, time.time() - job["started"]),
         "progress": progress._asdict() if progress else None,
         "tail": tail(output) if ended else [],
-        "log": os.path.join(directory, "log"),
+        "log": log,
     }
 
 
