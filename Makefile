@@ -20,7 +20,8 @@ unexport CDPATH
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
 
-$(READY): requirements.txt
+# Its name stands for the content of requirements.txt, so nothing is newer or older than it.
+$(READY):
 	@if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 	  echo "python3 3.11 or newer is missing: install it and call make again." >&2; exit 1
 	fi
@@ -34,6 +35,7 @@ $(READY): requirements.txt
 	fi
 	echo "Installing Ansible and the tools of requirements.txt into $(VENV) (about a minute)."
 	rm -rf "$(VENV)"
+	hash -r
 	python3 -m venv "$(VENV)"
 	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt
 	touch "$@"
