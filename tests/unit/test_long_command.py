@@ -42,7 +42,7 @@ def test_success(module: Any, tmp_path: Path) -> None:
     assert seen["cpu_seconds"] >= 0
 
 
-def test_progress_is_found_before_megabytes_of_warnings(module, tmp_path: Path) -> None:
+def test_progress_is_found_before_megabytes_of_warnings(module: Any, tmp_path: Path) -> None:
     command = "echo '[3/4] one.cpp'; head -c 3000000 /dev/zero | tr '\\0' w"
     job = module.start("x", ["sh", "-c", command], None, str(tmp_path))
     assert module.look(str(tmp_path), job["id"], 10)["progress"] == {"percent": 75, "text": "3/4 75%"}
