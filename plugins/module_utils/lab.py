@@ -5,7 +5,7 @@ Formats: sources.list(5) for one-line and deb822 sources, JSON of `podman ps`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ansible.module_utils.keys import content_key
@@ -105,16 +105,26 @@ def has_backports(files: dict[str, str], codename: str) -> bool:
     return any(source.suite == f"{codename}-backports" for source in parse_sources(files))
 
 
-def board_containers(podman_ps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """{container name: {running, key, instance}} from `podman ps --all --format json`."""
-    return {
-        container["Names"][0]: {
-            "running": container.get("State") == "running",
-            "key": (container.get("Labels") or {}).get("ik-llama-pi.key", ""),
-            "instance": (container.get("Labels") or {}).get("ik-llama-pi.instance", ""),
+def board_containers(podman_ps: list[dict[str, Any]], alive: Callable[[int], bool]) -> dict[str, dict[str, Any]]:
+    """{container name: {running, key, instance}} from `podman ps --all --format json`.
+
+    A container whose process was lost behind podman's back (a machine restored from a snapshot, say)
+    still counts as running there and can be neither stopped nor started: it gets an empty key, so
+    that a new one takes its place.
+
+    Args:
+        alive: whether a process of this number is there.
+    """
+    found = {}
+    for container in podman_ps:
+        labels = container.get("Labels") or {}
+        lost = container.get("State") in ("running", "stopping") and not alive(int(container.get("Pid") or 0))
+        found[container["Names"][0]] = {
+            "running": container.get("State") == "running" and not lost,
+            "key": "" if lost else labels.get("ik-llama-pi.key", ""),
+            "instance": labels.get("ik-llama-pi.instance", ""),
         }
-        for container in podman_ps
-    }
+    return found
 
 
 def _major(version: str) -> int:

@@ -148,7 +148,7 @@ def podman_state(module: AnsibleModule) -> dict[str, Any]:
     return {
         "images": sorted(name for image in ask("images") for name in image.get("Names") or []),
         "networks": sorted(network["name"] for network in ask("network", "ls")),
-        "containers": board_containers(ask("ps", "--all")),
+        "containers": board_containers(ask("ps", "--all"), lambda pid: os.path.exists(f"/proc/{pid}")),
     }
 
 

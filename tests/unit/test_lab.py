@@ -93,14 +93,26 @@ def test_containers_are_read_from_podman() -> None:
         {
             "Names": ["demo-pi-01"],
             "State": "running",
+            "Pid": 17,
             "Labels": {"ik-llama-pi.key": "ab", "ik-llama-pi.instance": "demo"},
         },
         {"Names": ["other"], "State": "exited", "Labels": None},
     ]
-    assert board_containers(listed) == {
+    assert board_containers(listed, {17}.__contains__) == {
         "demo-pi-01": {"running": True, "key": "ab", "instance": "demo"},
         "other": {"running": False, "key": "", "instance": ""},
     }
+
+
+def test_a_container_that_lost_its_process_is_to_be_replaced() -> None:
+    labels = {"ik-llama-pi.key": "ab", "ik-llama-pi.instance": "demo"}
+    for state in ("running", "stopping"):
+        listed = [{"Names": ["demo-pi-01"], "State": state, "Pid": 17, "Labels": labels}]
+        assert board_containers(listed, set().__contains__)["demo-pi-01"] == {
+            "running": False,
+            "key": "",
+            "instance": "demo",
+        }
 
 
 STATE: dict[str, Any] = {
