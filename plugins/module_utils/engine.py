@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible.module_utils.keys import content_key
 
@@ -40,8 +40,9 @@ def cmake_options(
     """Return the CMake options that decide what the release is; extra ones win.
 
     system and machine are the build host's (uname). cross compiles for aarch64 Linux
-    and target_cpu. native means the very CPU of the build host.
+    and target_cpu. native means the very CPU of the build host. macOS has a BLAS of its own (Accelerate).
     """
+    openblas = openblas and system != "Darwin"
     options = {
         "BUILD_SHARED_LIBS": "OFF",
         "CMAKE_BUILD_TYPE": "Release",
@@ -119,6 +120,70 @@ def tools(*, system: str, cross: bool, ccache: bool) -> list[str]:
 def jobs(cores: int, memory_mib: int) -> int:
     """Return how many compilers may run at once without swapping."""
     return max(1, min(cores, memory_mib // JOB_MIB))
+
+
+def is_commit(version: str) -> bool:
+    """Tell whether a version is the full SHA of a commit, which needs no looking up."""
+    return re.fullmatch(r"[0-9a-f]{40}", version) is not None
+
+
+def resolve_ref(listing: str, name: str) -> str:
+    """Return the commit that a tag or a branch names, empty where there is none of that name.
+
+    listing is the output of `git ls-remote`, which gives an annotated tag twice: the tag itself, and
+    with `^{}` the commit. A tag wins over a branch of the same name, as in git.
+    """
+    found = {ref: sha for sha, _, ref in (line.partition("\t") for line in listing.splitlines())}
+    for ref in (f"refs/tags/{name}^{{}}", f"refs/tags/{name}", f"refs/heads/{name}"):
+        if ref in found:
+            return found[ref]
+    return ""
+
+
+#: Instructions that only some CPUs have, as objdump writes them, by the name that /proc/cpuinfo has for the ability
+#: (several, where any of them will do).
+FEATURE_MARKS: dict[str, dict[str, tuple[bytes, ...]]] = {
+    "aarch64": {
+        "asimddp": (b"\tsdot\t", b"\tudot\t"),
+        "i8mm": (b"\tsmmla\t", b"\tummla\t", b"\tusmmla\t", b"\tusdot\t"),
+        "bf16": (b"\tbfdot\t", b"\tbfmmla\t", b"\tbfmlalb\t"),
+        "fphp": (b"\tfmul\th", b"\tfadd\th"),
+        "sve": (b"\tptrue\t", b"\twhilelo\t"),
+    },
+    "x86_64": {
+        "avx": (b"%ymm",),
+        "avx2": (b"\tvinserti128 ", b"\tvpbroadcast", b"\tvpermq "),
+        "avx512f": (b"%zmm",),
+        "avx512_vnni|avx_vnni": (b"\tvpdpbusd ",),
+        "f16c": (b"\tvcvtph2ps ",),
+        "fma": (b"\tvfmadd",),
+    },
+}
+
+
+def find_features(listing: BinaryIO, architecture: str) -> tuple[list[str], int]:
+    """Return the CPU features that a program uses, and how many signed dot products (sdot) it has.
+
+    listing is what `objdump -d --no-show-raw-insn` prints: hundreds of MB, so it is read in pieces.
+    """
+    missing = dict(FEATURE_MARKS.get(architecture, {}))
+    found, dots, rest = [], 0, b""
+    while piece := listing.read(1 << 20):
+        block = rest + piece
+        end = block.rfind(b"\n") + 1
+        block, rest = block[:end], block[end:]
+        dots += block.count(b"\tsdot\t")
+        for name in [name for name, marks in missing.items() if any(mark in block for mark in marks)]:
+            del missing[name]
+            found.append(name)
+    return sorted(found), dots
+
+
+def lacking(needs: list[str], cpu_features: list[str]) -> list[str]:
+    """Return those needed features that the CPU does not have; none where it does not tell what it has."""
+    if not cpu_features:
+        return []
+    return [need for need in needs if not set(need.split("|")) & set(cpu_features)]
 
 
 def unused_options(cmake_output: str) -> list[str]:

@@ -6,6 +6,7 @@ nothing half made ever carries a key.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -16,6 +17,11 @@ from typing import Any
 from ansible.module_utils import atomic
 
 MANIFEST = "release.json"
+#: Size and modification time (ns) of each program when its digest was compared: as long as they are the same, the
+#: program is not read again.
+SEEN = "seen.json"
+#: All that the role puts into its root.
+CONTENTS = ("current", "previous", "releases", "build", "source.git", "ccache")
 
 
 class ReleaseError(Exception):
@@ -49,11 +55,18 @@ def current_key(root: str) -> str:
         return ""
 
 
+def previous_key(root: str) -> str:
+    """Return the key that was in use before the current one, empty where there is none."""
+    try:
+        return os.path.basename(os.readlink(os.path.join(root, "previous")))
+    except OSError:
+        return ""
+
+
 def inspect(root: str, key: str) -> dict[str, Any]:
     """Return state (absent, damaged, finished), damage (why) and release (manifest).
 
-    Sizes are compared, not digests: this runs on every play. The digests were compared
-    when the release was put there.
+    This runs on every play: a program that has the size and time of the day its digest was compared is not read.
     """
     where = folder(root, key)
     found: dict[str, Any] = {"state": "absent", "damage": "", "release": {}}
@@ -64,7 +77,7 @@ def inspect(root: str, key: str) -> dict[str, Any]:
             release = json.load(handle)
         if release["key"] != key:
             raise ReleaseError(f"{MANIFEST} is of release {release['key']}")
-        compare(os.path.join(where, "bin"), release["binaries"], digests=False)
+        compare(os.path.join(where, "bin"), release["binaries"], seen=read_seen(where))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return {**found, "state": "damaged", "damage": f"{MANIFEST}: {error}"}
     except ReleaseError as error:
@@ -72,20 +85,35 @@ def inspect(root: str, key: str) -> dict[str, Any]:
     return {**found, "state": "finished", "release": release}
 
 
-def compare(bin_folder: str, binaries: dict[str, dict[str, Any]], *, digests: bool) -> None:
-    """Compare programs with the manifest: size, and with digests also SHA-256.
+def read_seen(where: str) -> dict[str, list[int]]:
+    """Return {program: [size, time in ns]}, empty where it was not noted."""
+    try:
+        with open(os.path.join(where, SEEN), encoding="utf-8") as handle:
+            return dict(json.load(handle))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def look(path: str) -> list[int]:
+    """Return size and modification time (ns) of a file."""
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
+
+
+def compare(bin_folder: str, binaries: dict[str, dict[str, Any]], *, seen: dict[str, list[int]]) -> None:
+    """Compare programs with the manifest: size, and SHA-256 of those that were not seen as they are.
 
     Raises ReleaseError for the first one that differs or is missing.
     """
     for name, expected in sorted(binaries.items()):
         path = os.path.join(bin_folder, name)
         try:
-            size = os.stat(path).st_size
+            there = look(path)
         except OSError as error:
             raise ReleaseError(f"{name} is missing ({error.strerror})") from error
-        if size != expected["size"]:
-            raise ReleaseError(f"{name} has {size} bytes instead of {expected['size']}")
-        if digests and sha256(path) != expected["sha256"]:
+        if there[0] != expected["size"]:
+            raise ReleaseError(f"{name} has {there[0]} bytes instead of {expected['size']}")
+        if seen.get(name) != there and sha256(path) != expected["sha256"]:
             raise ReleaseError(f"{name} has another SHA-256 than {MANIFEST} says")
 
 
@@ -103,10 +131,12 @@ def finish(root: str, release: dict[str, Any]) -> None:
     """
     key = release["key"]
     new, where = staging(root, key), folder(root, key)
-    with open(os.path.join(new, MANIFEST), "w", encoding="utf-8") as handle:
-        json.dump(release, handle, indent=2, sort_keys=True)
-        handle.write("\n")
-    os.chmod(os.path.join(new, MANIFEST), 0o644)
+    seen = {name: look(os.path.join(new, "bin", name)) for name in release["binaries"]}
+    for file, value in ((MANIFEST, release), (SEEN, seen)):
+        with open(os.path.join(new, file), "w", encoding="utf-8") as handle:
+            json.dump(value, handle, indent=2, sort_keys=True)
+            handle.write("\n")
+        os.chmod(os.path.join(new, file), 0o644)
     # The name must not reach the disk before the content does.
     os.sync()
     old = os.path.join(root, "releases", f".{key}.old")
@@ -118,5 +148,37 @@ def finish(root: str, release: dict[str, Any]) -> None:
 
 
 def point(root: str, key: str) -> None:
-    """Let ``current`` name the release; at no moment is there no pointer."""
+    """Let ``current`` name the release, and ``previous`` the one before; at no moment is there no pointer."""
+    before = current_key(root)
+    if before and before != key:
+        atomic.point(Path(root, "previous"), f"releases/{before}")
     atomic.point(Path(root, "current"), f"releases/{key}")
+
+
+def users(root: str, patterns: list[str]) -> dict[str, list[str]]:
+    """Return {key: links} of the releases that links outside (of deployments, say) point to.
+
+    patterns are those of glob(7).
+    """
+    found: dict[str, list[str]] = {}
+    home = os.path.realpath(os.path.join(root, "releases"))
+    for link in sorted(link for pattern in patterns for link in glob.glob(pattern)):
+        target = os.path.realpath(link)
+        if os.path.dirname(target) == home:
+            found.setdefault(os.path.basename(target), []).append(link)
+    return found
+
+
+def prune(root: str, keep: int, patterns: list[str]) -> list[str]:
+    """Remove all but the newest ``keep`` releases; return the keys of those removed.
+
+    What ``current`` or ``previous`` names, or a link of ``patterns``, stays whatever its age.
+    """
+    home = os.path.join(root, "releases")
+    keys = [key for key in os.listdir(home) if not key.startswith(".")]
+    keys.sort(key=lambda key: os.stat(os.path.join(home, key)).st_mtime_ns, reverse=True)
+    needed = {current_key(root), previous_key(root), *users(root, patterns)}
+    removed = [key for key in keys[max(keep, 1) :] if key not in needed]
+    for key in removed:
+        shutil.rmtree(os.path.join(home, key))
+    return removed

@@ -11,13 +11,14 @@ description:
   - C(state=made) takes the programs of a build, tries them, and makes a release of them.
   - C(state=received) checks what was copied into C(releases/.<key>.new/) against the builder's
     manifest, tries it, and makes a release of it.
-  - C(state=current) lets C(current) name the release.
+  - C(state=current) lets C(current) name the release, and removes releases that are too old to be kept.
+  - C(state=absent) removes all that the role put into I(root), unless something still uses it.
   - Nothing appears under the release's name before all of it is there.
 options:
   state:
     description: What to do.
     type: str
-    choices: [made, received, current]
+    choices: [made, received, current, absent]
     required: true
   root:
     description: Folder with C(releases/) and the pointer C(current).
@@ -27,8 +28,17 @@ options:
     description: The manifest; for C(made) without binaries and features, which are added here.
     type: dict
   key:
-    description: Key of the release, for C(current).
+    description: Key of the release, for C(current). Empty means the one that was in use before.
     type: str
+  keep:
+    description: How many releases stay, for C(current). What is in use, or was before, stays in any case.
+    type: int
+    default: 3
+  users:
+    description: Patterns of links to releases. What one of them points to stays too.
+    type: list
+    elements: str
+    default: []
   programs:
     description: Folder with the built programs, for C(made).
     type: path
@@ -49,6 +59,11 @@ release:
   description: The finished manifest.
   type: dict
   returned: state made and received
+removed:
+  description: Keys of the releases that were removed.
+  type: list
+  elements: str
+  returned: state current
 """
 
 import os
@@ -60,6 +75,8 @@ from typing import Any
 
 from ansible.module_utils import engine, releases
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.board import cpu_features
+from ansible.module_utils.jobs import locked
 
 
 def runs_here(release: dict[str, Any]) -> bool:
@@ -90,17 +107,24 @@ def try_programs(module: AnsibleModule, where: str, release: dict[str, Any]) -> 
             )
 
 
-def count_sdot(module: AnsibleModule, path: str, release: dict[str, Any]) -> int:
-    """Count the dot-product instructions in a program for ARM64 Linux."""
+def features_of(module: AnsibleModule, path: str, release: dict[str, Any]) -> tuple[list[str], int]:
+    """Return the CPU features that a program uses, and how many signed dot products it has."""
     tool = "objdump" if runs_here(release) else f"{engine.CROSS_PREFIX}objdump"
     argv = [module.get_bin_path(tool, required=True), "-d", "--no-show-raw-insn", path]
     # Read as it comes: the text is several times as large as a board's spare memory likes.
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as listing:
         assert listing.stdout is not None
-        count = sum(b"\tsdot\t" in line for line in listing.stdout)
+        found = engine.find_features(listing.stdout, release["architecture"])
     if listing.returncode:
         module.fail_json(msg=f"{shlex.join(argv)} ended with code {listing.returncode}")
-    return count
+    return found
+
+
+def libraries_of(module: AnsibleModule, path: str, release: dict[str, Any]) -> list[str]:
+    """Return the shared libraries that a program is linked with, by the names it asks for."""
+    tool = "objdump" if runs_here(release) else f"{engine.CROSS_PREFIX}objdump"
+    listing = module.run_command([module.get_bin_path(tool, required=True), "-p", path], check_rc=True)[1]
+    return re.findall(r"^\s*NEEDED\s+(\S+)$", listing, re.MULTILINE)
 
 
 def make(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
@@ -118,16 +142,25 @@ def make(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str,
     where = os.path.join(new, "bin")
     if runs_here(release):
         try_programs(module, where, release)
-    features = {}
-    if release["architecture"] == "aarch64" and os.uname().sysname == "Linux":
-        counts = {n: count_sdot(module, os.path.join(where, n), release) for n in release["targets"]}
-        features["sdot"] = min(counts.values())
-        if not features["sdot"]:
-            module.fail_json(
-                msg=f"no dot-product instruction in {min(counts, key=lambda n: counts[n])}: it would "
-                "abort when it starts. Set ik_llama_build_target_cpu to a CPU that has them "
-                "(cortex-a76), or GGML_ARCH_FLAGS in ik_llama_build_cmake_options"
-            )
+    features: dict[str, Any] = {}
+    if os.uname().sysname == "Linux":
+        seen = {name: features_of(module, os.path.join(where, name), release) for name in release["targets"]}
+        features["cpu"] = sorted({name for found, _ in seen.values() for name in found})
+        features["libraries"] = sorted(
+            {
+                library
+                for name in release["targets"]
+                for library in libraries_of(module, os.path.join(where, name), release)
+            }
+        )
+        if release["architecture"] == "aarch64":
+            features["sdot"] = min(dots for _, dots in seen.values())
+            if not features["sdot"]:
+                module.fail_json(
+                    msg=f"no dot-product instruction in {min(seen, key=lambda name: seen[name][1])}: it would "
+                    "abort when it starts. Set ik_llama_build_target_cpu to a CPU that has them "
+                    "(cortex-a76), or GGML_ARCH_FLAGS in ik_llama_build_cmake_options"
+                )
     return {
         **release,
         "binaries": releases.describe(where, release["targets"]),
@@ -139,7 +172,7 @@ def receive(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[s
     """Compare what arrived with the builder's manifest, and try it."""
     where = os.path.join(releases.staging(root, release["key"]), "bin")
     try:
-        releases.compare(where, release["binaries"], digests=True)
+        releases.compare(where, release["binaries"], seen={})
     except releases.ReleaseError as error:
         module.fail_json(msg=f"{where}: {error}: it was damaged on its way; run again")
     if not runs_here(release):
@@ -147,19 +180,65 @@ def receive(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[s
             msg=f"the release is for {release['architecture']}, this host is {os.uname().machine}; "
             "check ik_llama_build_strategy"
         )
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
+        lacks = engine.lacking(release["features"].get("cpu", []), cpu_features(handle.read()))
+    if lacks:
+        module.fail_json(
+            msg=f"the release uses {', '.join(lacks)}, which this host's CPU does not have: it was made for "
+            f"{release['target_cpu']}. Set ik_llama_build_target_cpu to this host's CPU, or ik_llama_build_strategy "
+            "to native"
+        )
     for name in release["binaries"]:
         os.chmod(os.path.join(where, name), 0o755)
     try_programs(module, where, release)
     return release
 
 
+def use(module: AnsibleModule, root: str) -> None:
+    """Let the pointer name a release, remove old ones, and leave."""
+    before = releases.current_key(root)
+    key = module.params["key"] or releases.previous_key(root)
+    if not key:
+        module.fail_json(msg=f"{root} has no release that was in use before {before or 'another'}; name one by its key")
+    if before == key:
+        module.exit_json(changed=False, removed=[])
+    removed = []
+    if not module.check_mode:
+        found = releases.inspect(root, key)
+        if found["state"] != "finished":
+            module.fail_json(msg=f"release {key} in {root} is {found['state']} {found['damage']}".strip())
+        releases.point(root, key)
+        removed = releases.prune(root, module.params["keep"], module.params["users"])
+    names = [f"current -> releases/{name}\n" if name else "" for name in (before, key)]
+    module.exit_json(changed=True, removed=removed, diff={"before": names[0], "after": names[1]})
+
+
+def remove(module: AnsibleModule, root: str) -> None:
+    """Remove what the role put into its root, and the root if nothing else is in it, and leave."""
+    links = [link for found in releases.users(root, module.params["users"]).values() for link in found]
+    if links:
+        module.fail_json(msg=f"{root} is in use by {', '.join(links)}; remove the server first (playbooks/remove.yml)")
+    if locked(os.path.join(root, "build", "job")):
+        module.fail_json(msg=f"a release is being made in {root}; wait for it, or end the job in {root}/build/job")
+    there = [name for name in releases.CONTENTS if os.path.lexists(os.path.join(root, name))]
+    if there and not module.check_mode:
+        for name in there:
+            path = os.path.join(root, name)
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        if not os.listdir(root):
+            os.rmdir(root)
+    module.exit_json(changed=bool(there), diff={"before": "".join(f"{root}/{name}\n" for name in there), "after": ""})
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["made", "received", "current"]},
+            "state": {"type": "str", "required": True, "choices": ["made", "received", "current", "absent"]},
             "root": {"type": "path", "required": True},
             "release": {"type": "dict"},
             "key": {"type": "str", "no_log": False},
+            "keep": {"type": "int", "default": 3},
+            "users": {"type": "list", "elements": "str", "default": []},
             "programs": {"type": "path"},
         },
         required_if=[
@@ -170,16 +249,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     root = os.path.abspath(module.params["root"])
-    release, key = module.params["release"], module.params["key"]
+    release = module.params["release"]
     try:
         if module.params["state"] == "current":
-            before = releases.current_key(root)
-            if before == key:
-                module.exit_json(changed=False)
-            if not module.check_mode:
-                releases.point(root, key)
-            names = [f"current -> releases/{name}\n" if name else "" for name in (before, key)]
-            module.exit_json(changed=True, diff={"before": names[0], "after": names[1]})
+            use(module, root)
+        if module.params["state"] == "absent":
+            remove(module, root)
         if module.check_mode:
             module.exit_json(
                 changed=True,

@@ -21,7 +21,8 @@ options:
     description: What the release is to be made of, where this host is to make it.
     type: dict
     suboptions:
-      commit: {description: Full SHA., type: str, required: true}
+      repository: {description: Where names of branches and tags are looked up., type: str, required: true}
+      version: {description: "Full SHA, or name of a branch or tag.", type: str, required: true}
       targets: {description: Programs., type: list, elements: str, required: true}
       cross: {description: Compile for ARM64 Linux., type: bool, required: true}
       native: {description: Compile for the very CPU of this host., type: bool, required: true}
@@ -43,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 host:
-  description: system, architecture, cpu, cores, memory_mib, disk_free_mib, apt, root (may install).
+  description: system, architecture, cpu, cpu_features, cores, memory_mib, disk_free_mib, apt, root (may install).
   type: dict
   returned: always
 root:
@@ -52,12 +53,16 @@ root:
   returned: always
 plan:
   description: >-
-    With I(request): options, compiler, target_cpu, jobs, tools_missing and key. The key is empty
-    as long as the compiler is missing.
+    With I(request): commit, options, compiler, target_cpu, jobs, tools_missing and key. The key is empty
+    as long as the compiler is missing, and commit and key where git is missing and a name must be looked up.
   type: dict
   returned: with request
 key:
   description: The key that was looked for.
+  type: str
+  returned: always
+busy:
+  description: What else is made in this root just now, in words; empty where nothing is.
   type: str
   returned: always
 state:
@@ -78,12 +83,15 @@ current:
   returned: always
 """
 
+import json
 import os
 import platform
 import shutil
+import time
 
 from ansible.module_utils import engine
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.board import cpu_features
 from ansible.module_utils.jobs import locked
 from ansible.module_utils.releases import current_key, inspect
 
@@ -104,9 +112,51 @@ def free_mib(path: str) -> int:
     return shutil.disk_usage(path).free >> 20
 
 
+def commit_of(module: AnsibleModule, repository: str, version: str) -> str:
+    """Return the commit that the version names; only a name is looked up. Empty where git is missing."""
+    if engine.is_commit(version):
+        return version
+    if not shutil.which("git"):
+        return ""
+    refs = [f"refs/heads/{version}", f"refs/tags/{version}", f"refs/tags/{version}^{{}}"]
+    code, out, err = module.run_command(["git", "ls-remote", "--", repository, *refs])
+    if code:
+        module.fail_json(
+            msg=f"cannot look up ik_llama_build_version {version} in ik_llama_build_repository {repository}: "
+            f"{err.strip()[-300:]}. Correct them, or write the full SHA of a commit that was fetched before"
+        )
+    commit = engine.resolve_ref(out, version)
+    if not commit:
+        module.fail_json(
+            msg=f"ik_llama_build_version is {version}, and {repository} (ik_llama_build_repository) has no branch or "
+            "tag of that name; write one that it has, or the full SHA of a commit (40 hex digits)"
+        )
+    return commit
+
+
+def running(root: str, key: str) -> tuple[bool, str]:
+    """Return whether this very release is compiling, and what else keeps the root busy, in words."""
+    directory = os.path.join(root, "build", "job")
+    if not locked(directory):
+        return False, ""
+    try:
+        with open(os.path.join(directory, "job.json"), encoding="utf-8") as handle:
+            job = json.load(handle)
+        words = " ".join(job["argv"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False, f"an unknown process that holds {directory}/lock"
+    if key and f"/build/{key}/" in words:
+        return job["argv"][0] == "ninja", ""
+    if "source.git" in words:
+        return False, ""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job["started"]))
+    return False, f"{job['name']}, since {since}, pid {job['pid']}"
+
+
 def main() -> None:
     request = {
-        "commit": {"type": "str", "required": True},
+        "repository": {"type": "str", "required": True},
+        "version": {"type": "str", "required": True},
         "targets": {"type": "list", "elements": "str", "required": True},
         "cross": {"type": "bool", "required": True},
         "native": {"type": "bool", "required": True},
@@ -128,7 +178,8 @@ def main() -> None:
     root = os.path.abspath(module.params["root"])
     uname = os.uname()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    cpu = engine.cpu_name(read("/proc/cpuinfo"))
+    cpuinfo = read("/proc/cpuinfo")
+    cpu = engine.cpu_name(cpuinfo)
     if uname.sysname == "Darwin":
         cpu = module.run_command(["sysctl", "-n", "machdep.cpu.brand_string"])[1].strip()
     cores = os.cpu_count() or 1
@@ -138,6 +189,7 @@ def main() -> None:
             "system": uname.sysname,
             "architecture": engine.architecture(uname.machine),
             "cpu": cpu or platform.processor(),
+            "cpu_features": cpu_features(cpuinfo),
             "cores": cores,
             "memory_mib": memory,
             "disk_free_mib": free_mib(root),
@@ -173,9 +225,10 @@ def main() -> None:
         if compiler_path:
             version = module.run_command([compiler_path, "--version"])[1]
             compiler = version.splitlines()[0].strip() if version.strip() else ""
-        if compiler and not key:
+        commit = commit_of(module, wanted["repository"], wanted["version"])
+        if compiler and commit and not key:
             key = engine.release_key(
-                commit=wanted["commit"],
+                commit=commit,
                 options=options,
                 compiler=compiler,
                 target_cpu=target_cpu,
@@ -183,6 +236,7 @@ def main() -> None:
             )
         result["plan"] = {
             "key": key,
+            "commit": commit,
             "options": options,
             "compiler": compiler,
             "target_cpu": target_cpu,
@@ -190,9 +244,10 @@ def main() -> None:
             "tools_missing": [name for name in needed if not shutil.which(name)],
         }
     seen = inspect(root, key) if key else {"state": "absent", "damage": "", "release": {}}
-    if key and seen["state"] == "absent" and locked(os.path.join(root, "build", key, "job")):
+    making, busy = running(root, key)
+    if making and seen["state"] == "absent":
         seen["state"] = "making"
-    module.exit_json(changed=False, key=key, current=current_key(root), **seen, **result)
+    module.exit_json(changed=False, key=key, current=current_key(root), busy=busy, **seen, **result)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -162,3 +163,35 @@ def test_cross_needs_the_cross_tools() -> None:
         "aarch64-linux-gnu-objdump",
         "ccache",
     ]
+
+
+LISTING = "aaa\trefs/heads/main\nbbb\trefs/tags/v1\nccc\trefs/tags/v1^{}\nddd\trefs/tags/main\neee\trefs/heads/x/main\n"
+
+
+@pytest.mark.parametrize(("name", "commit"), [("main", "ddd"), ("v1", "ccc"), ("x/main", "eee"), ("x", "")])
+def test_names_are_resolved_as_git_does(name: str, commit: str) -> None:
+    assert engine.resolve_ref(LISTING, name) == commit
+
+
+def test_only_a_full_sha_is_a_commit() -> None:
+    assert engine.is_commit("0" * 40)
+    assert not engine.is_commit("0" * 39)
+    assert not engine.is_commit("0" * 40 + "\n")
+    assert not engine.is_commit("main")
+
+
+def test_features_are_found_across_the_edges_of_what_is_read() -> None:
+    line = b"  4:\tsdot\tv0.4s, v1.16b, v2.16b\n"
+    listing = line * 50_000 + b"  8:\tsmmla\tv0.4s, v1.16b, v2.16b"
+    assert len(listing) > 1 << 20
+    assert engine.find_features(io.BytesIO(listing + b"\n"), "aarch64") == (["asimddp", "i8mm"], 50_000)
+    assert engine.find_features(io.BytesIO(b" 1:\tvpdpbusd (%rax),%ymm1,%ymm2\n"), "x86_64") == (
+        ["avx", "avx512_vnni|avx_vnni"],
+        0,
+    )
+
+
+def test_a_cpu_lacks_what_none_of_its_features_gives() -> None:
+    needs = ["asimddp", "avx512_vnni|avx_vnni"]
+    assert engine.lacking(needs, ["avx_vnni", "fp"]) == ["asimddp"]
+    assert engine.lacking(needs, []) == []
