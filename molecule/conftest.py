@@ -67,12 +67,14 @@ class Fleet:
         raise AssertionError(f"{name} did not come back")
 
 
-def playbook(*arguments: str, inventory: Path = INVENTORY) -> subprocess.CompletedProcess[str]:
+def playbook(
+    *arguments: str, inventory: Path = INVENTORY, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run ansible-playbook, on the lab where no other inventory is given."""
     return subprocess.run(
         ["ansible-playbook", "-i", str(inventory), *arguments],
         cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false", **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

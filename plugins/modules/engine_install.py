@@ -8,9 +8,9 @@ module: engine_install
 short_description: Finishes an engine release, or lets the pointer name one
 version_added: "0.1.0"
 description:
-  - C(state=made) takes the programs of a build, tries them, and makes a release of them.
-  - C(state=received) checks what was copied into C(releases/.<key>.new/) against the builder's
-    manifest, tries it, and makes a release of it.
+  - C(state=staged) copies the programs of a build into C(releases/.<key>.new/), tries them and looks into them.
+  - C(state=received) checks what was copied there against the builder's manifest, and tries it.
+  - C(state=finished) makes a release of what is there.
   - C(state=current) lets C(current) name the release, and removes releases that are too old to be kept.
   - C(state=absent) removes all that the role put into I(root), unless something still uses it.
   - Nothing appears under the release's name before all of it is there.
@@ -18,14 +18,14 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [made, received, current, absent]
+    choices: [staged, received, finished, current, absent]
     required: true
   root:
     description: Folder with C(releases/) and the pointer C(current).
     type: path
     required: true
   release:
-    description: The manifest; for C(made) without binaries and features, which are added here.
+    description: The manifest; for C(staged) without binaries and features, which are added here.
     type: dict
   key:
     description: Key of the release, for C(current). Empty means the one that was in use before.
@@ -40,7 +40,7 @@ options:
     elements: str
     default: []
   programs:
-    description: Folder with the built programs, for C(made).
+    description: Folder with the built programs, for C(staged).
     type: path
 author:
   - ik-llama-pi
@@ -58,7 +58,7 @@ RETURN = r"""
 release:
   description: The finished manifest.
   type: dict
-  returned: state made and received
+  returned: state staged, received and finished
 removed:
   description: Keys of the releases that were removed.
   type: list
@@ -127,8 +127,8 @@ def libraries_of(module: AnsibleModule, path: str, release: dict[str, Any]) -> l
     return re.findall(r"^\s*NEEDED\s+(\S+)$", listing, re.MULTILINE)
 
 
-def make(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
-    """Copy the programs beside, look into them, write the manifest, rename."""
+def stage(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
+    """Copy the programs beside and look into them."""
     new = releases.staging(root, release["key"])
     shutil.rmtree(new, ignore_errors=True)
     os.makedirs(os.path.join(new, "bin"))
@@ -233,7 +233,11 @@ def remove(module: AnsibleModule, root: str) -> None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "state": {"type": "str", "required": True, "choices": ["made", "received", "current", "absent"]},
+            "state": {
+                "type": "str",
+                "required": True,
+                "choices": ["staged", "received", "finished", "current", "absent"],
+            },
             "root": {"type": "path", "required": True},
             "release": {"type": "dict"},
             "key": {"type": "str", "no_log": False},
@@ -242,8 +246,9 @@ def main() -> None:
             "programs": {"type": "path"},
         },
         required_if=[
-            ("state", "made", ["release", "programs"]),
+            ("state", "staged", ["release", "programs"]),
             ("state", "received", ["release"]),
+            ("state", "finished", ["release"]),
             ("state", "current", ["key"]),
         ],
         supports_check_mode=True,
@@ -255,18 +260,17 @@ def main() -> None:
             use(module, root)
         if module.params["state"] == "absent":
             remove(module, root)
-        if module.check_mode:
-            module.exit_json(
-                changed=True,
-                release=release,
-                diff={"before": "", "after": f"releases/{release['key']}\n"},
-            )
-        how = make if module.params["state"] == "made" else receive
-        release = how(module, root, release)
-        releases.finish(root, release)
+        if not module.check_mode:
+            if module.params["state"] == "staged":
+                release = stage(module, root, release)
+            elif module.params["state"] == "received":
+                release = receive(module, root, release)
+            else:
+                releases.finish(root, release)
     except OSError as error:
         module.fail_json(msg=f"cannot finish the engine release in {root}: {error}")
-    module.exit_json(changed=True, release=release)
+    diff = {"before": "", "after": f"releases/{release['key']}\n"} if module.params["state"] == "finished" else {}
+    module.exit_json(changed=True, release=release, diff=diff)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 host:
-  description: system, architecture, cpu, cpu_features, cores, memory_mib, disk_free_mib, apt, root (may install).
+  description: system, architecture, cpu, cpu_features, cores, memory_mib, disk_free_mib, apt, brew, root (may install).
   type: dict
   returned: always
 root:
@@ -194,6 +194,7 @@ def main() -> None:
             "memory_mib": memory,
             "disk_free_mib": free_mib(root),
             "apt": shutil.which("apt-get") is not None,
+            "brew": shutil.which("brew") is not None,
             "root": os.geteuid() == 0,
         },
     }

@@ -12,6 +12,8 @@ description:
   - With C(state=built) it is made beside the others and nothing in service changes.
   - With C(state=current) the pointer C(current) and the unit file move to it. Starting it is not done here.
   - With C(state=previous) it is noted as the one to go back to.
+  - With C(state=looked) nothing changes. The returned values tell of I(deployment), or of the one to go back to.
+  - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
   root:
     description: Folder of deployments and pointers.
@@ -20,7 +22,7 @@ options:
   state:
     description: What to reach.
     type: str
-    choices: [built, current, previous]
+    choices: [built, current, previous, looked, absent]
     default: built
   deployment:
     description:
@@ -70,6 +72,14 @@ key:
   type: str
 current:
   description: Key of the deployment that the pointer names, empty if there is none.
+  returned: always
+  type: str
+previous:
+  description: Key of the deployment to go back to, empty if there is none.
+  returned: always
+  type: str
+engine:
+  description: Key of the engine release of the deployment C(key), empty if that, or its model, is not there any more.
   returned: always
   type: str
 running:
@@ -125,9 +135,16 @@ class Deployments:
     def folder(self, key: str) -> Path:
         return self.root / "deployments" / key
 
-    def current(self) -> str:
-        link = self.root / "current"
+    def pointed(self, pointer: str) -> str:
+        """Key that the pointer `current` or `previous` names, empty if there is none."""
+        link = self.root / pointer
         return Path(os.readlink(link)).name if link.is_symlink() else ""
+
+    def engine(self, key: str) -> str:
+        """Key of the engine release that a deployment uses, empty if that or the model is not there any more."""
+        folder = self.folder(key)
+        whole = bool(key) and (folder / "engine/bin/llama-server").exists() and (folder / "model").exists()
+        return Path(os.readlink(folder / "engine")).name if whole else ""
 
     def process(self) -> tuple[str, float]:
         """Key of the deployment that the running process works in, and when that process was started (epoch)."""
@@ -152,7 +169,7 @@ class Deployments:
             Path(file).exists() and Path(file).stat().st_mtime > since for file in self.module.params["restart_after"]
         )
         unit = text_of(self.folder(key) / self.unit_path.name)
-        return key != self.current() or key != running or newer or unit != text_of(self.unit_path)
+        return key != self.pointed("current") or key != running or newer or unit != text_of(self.unit_path)
 
     def input(self, pointer: Path, manifest: Path, what: str) -> dict[str, Any]:
         """The manifest of something that an earlier step made. Not there: an error, in check mode a note."""
@@ -182,7 +199,7 @@ class Deployments:
         key = content_key(inputs)
         folder = self.folder(key)
         script = run_script(str(folder / "engine/bin/llama-server"), str(folder / "model"), arguments, key)
-        before = text_of(self.folder(self.current()) / "run") if self.current() else ""
+        before = text_of(self.folder(self.pointed("current")) / "run") if self.pointed("current") else ""
         diff = {"before": before, "after": script, "before_header": "in service", "after_header": str(folder / "run")}
         if (folder / "deployment.json").exists():
             return key, False, {}
@@ -239,7 +256,7 @@ class Deployments:
         if not (folder / "deployment.json").exists():
             self.fail(f"there is no finished deployment {key} in {folder.parent}")
         unit = text_of(folder / self.unit_path.name)
-        old = self.current()
+        old = self.pointed("current")
         moved = old != key or unit != text_of(self.unit_path)
         if moved and not self.module.check_mode:
             if unit != text_of(self.unit_path):
@@ -255,12 +272,26 @@ class Deployments:
             point(link, f"deployments/{key}")
         return moved
 
+    def remove(self) -> bool:
+        """Take pointers and deployments away. Returns whether there was anything."""
+        there = [path for name in ("current", "previous", "deployments") if os.path.lexists(path := self.root / name)]
+        if not self.module.check_mode:
+            for path in there:
+                path.unlink() if path.is_symlink() else shutil.rmtree(path)
+            if self.root.is_dir() and not any(self.root.iterdir()):
+                self.root.rmdir()
+        return bool(there)
+
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "default": "/var/lib/llama"},
-            "state": {"type": "str", "choices": ["built", "current", "previous"], "default": "built"},
+            "state": {
+                "type": "str",
+                "choices": ["built", "current", "previous", "looked", "absent"],
+                "default": "built",
+            },
             "deployment": {"type": "str"},
             "engine": {"type": "path"},
             "model": {"type": "path"},
@@ -278,21 +309,28 @@ def main() -> None:
     )
     os.umask(0o022)  # whatever the login gave: the service reads what root writes, and nobody else writes
     deployments = Deployments(module)
-    before = deployments.current()
+    before = deployments.pointed("current")
     diff: dict[str, str] = {}
-    key = module.params["deployment"]
+    key = module.params["deployment"] or ""
+    changed = False
     if module.params["state"] == "built":
         key, changed, diff = deployments.build()
     elif module.params["state"] == "previous":
         changed = deployments.remember(key)
-    else:
+    elif module.params["state"] == "looked":
+        key = key or deployments.pointed("previous")
+    elif module.params["state"] == "absent":
+        changed = deployments.remove()
+    elif module.params["state"] == "current":
         changed = deployments.activate(key)
         if changed:
             diff = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
     module.exit_json(
         changed=changed,
         key=key,
-        current=deployments.current(),
+        current=deployments.pointed("current"),
+        previous=deployments.pointed("previous"),
+        engine=deployments.engine(key),
         running=deployments.process()[0],
         stale=not key or deployments.stale(key),
         missing=deployments.missing,

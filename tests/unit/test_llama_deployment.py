@@ -86,7 +86,7 @@ def test_every_input_makes_another_key(deployments: Any, board: Path) -> None:
 
 def test_building_moves_nothing(deployments: Any, board: Path) -> None:
     key = deployments().build()[0]
-    assert deployments().current() == ""
+    assert deployments().pointed("current") == ""
     assert deployments().stale(key)
     assert not (board / "no-such-unit-in-a-test.service").exists()
 
@@ -108,7 +108,7 @@ def test_pointer_and_unit_move_together_and_back(deployments: Any, board: Path) 
     second = deployments(unit="[Unit]\n").build()[0]
     unit = board / "no-such-unit-in-a-test.service"
     assert deployments().activate(first)
-    assert (deployments().current(), unit.read_text()) == (first, "[Service]\n")
+    assert (deployments().pointed("current"), unit.read_text()) == (first, "[Service]\n")
     assert not deployments().activate(first)
     assert deployments().activate(second)
     assert unit.read_text() == "[Unit]\n"
@@ -118,7 +118,26 @@ def test_pointer_and_unit_move_together_and_back(deployments: Any, board: Path) 
     assert deployments().activate(first)
     assert (board / "current").resolve() == board / "deployments" / first
     assert deployments().activate("")
-    assert deployments().current() == ""
+    assert deployments().pointed("current") == ""
+
+
+def test_what_a_deployment_needs_is_looked_at_before_it_is_gone_back_to(deployments: Any, board: Path) -> None:
+    key = deployments().build()[0]
+    assert deployments().engine(key) == "aaa"
+    (board / "models/bbb.gguf").unlink()
+    assert deployments().engine(key) == ""
+    assert deployments().engine("") == ""
+
+
+def test_removing_takes_pointers_and_deployments_and_nothing_else(deployments: Any, board: Path) -> None:
+    deployments().activate(deployments().build()[0])
+    assert deployments(check_mode=True).remove()
+    assert (board / "current").exists()
+    assert deployments().remove()
+    assert not deployments().remove()
+    assert not (board / "deployments").exists()
+    assert not (board / "current").is_symlink()
+    assert (board / "models/bbb.gguf").exists()
 
 
 def test_an_unfinished_deployment_is_never_activated(deployments: Any, board: Path) -> None:
@@ -135,7 +154,7 @@ def test_check_mode_changes_nothing(deployments: Any, board: Path) -> None:
     assert not (board / "deployments").exists()
     deployments().build()
     assert deployments(check_mode=True).activate(key)
-    assert deployments().current() == ""
+    assert deployments().pointed("current") == ""
 
 
 def test_what_is_missing_is_an_error_and_in_check_mode_a_note(deployments: Any, board: Path) -> None:
