@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.keys import content_key
 
+#: Debian's names of what uname calls the machine.
+DEBIAN_ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
+
 
 class Source(NamedTuple):
     """One address of packages with one suite."""
@@ -147,18 +150,20 @@ def lab_plan(state: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         state: what module `lab_state` returned.
-        wanted: `cache`, `instance`, `boards`, `suite`, `packages` (in the root file system),
-            `host_packages`, and `image` (whatever else goes into the image).
+        wanted: `cache`, `instance`, `boards`, `architecture` (`aarch64`, or `native` for this machine's own), `suite`,
+            `packages` (in the root file system), `host_packages`, and `image` (whatever else goes into the image).
 
     Returns:
-        emulated, renew_emulator, packages (to install here), sources (of the boards), rootfs
-        (path), rootfs_image and image (names), rootfs_missing and image_missing, boards (each
-        with container, directory, key, and state: `absent`, `outdated`, `stopped` or `running`).
+        architecture (Debian's name), emulated, renew_emulator, packages (to install here), sources (of the boards),
+        rootfs (path), rootfs_image and image (names), rootfs_missing and image_missing, boards (each with container,
+        directory, key, and state: `absent`, `outdated`, `stopped` or `running`).
     """
-    emulated = state["architecture"] != "aarch64"
+    architecture = state["architecture"] if wanted["architecture"] == "native" else wanted["architecture"]
+    emulated = state["architecture"] != architecture
     sources = debian_sources(state["apt_sources"], state["codename"], wanted["suite"])
     packages = sorted(wanted["packages"])
-    rootfs_key = content_key({"format": 1, "suite": wanted["suite"], "packages": packages})
+    debian = DEBIAN_ARCHITECTURES.get(architecture, architecture)
+    rootfs_key = content_key({"format": 2, "suite": wanted["suite"], "packages": packages, "architecture": debian})
     image_key = content_key(
         {
             "rootfs": rootfs_key,
@@ -184,6 +189,7 @@ def lab_plan(state: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
             standing = "running" if there["running"] else "stopped"
         boards.append({**board, "container": container, "directory": directory, "key": key, "state": standing})
     return {
+        "architecture": debian,
         "emulated": emulated,
         "renew_emulator": emulated and emulator_too_old(state["versions"]),
         "packages": missing(wanted["host_packages"], state["versions"]),

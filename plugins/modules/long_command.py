@@ -99,6 +99,8 @@ from ansible.module_utils.jobs import locked
 from ansible.module_utils.progress import parse, tail
 
 TAIL_BYTES = 64 * 1024
+# The largest files of the engine take a board's compiler some minutes.
+ORPHANS_SECONDS = 600
 # How far back progress is looked for: a compiler's warnings on one file may fill megabytes.
 PROGRESS_BYTES = (TAIL_BYTES, 1 << 20, 8 << 20)
 
@@ -187,6 +189,29 @@ def take_lock(directory: str) -> int | None:
     return None
 
 
+def alive(pid: int) -> bool:
+    """Tell whether there is a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def wait_for_orphans(directory: str, pid: int) -> int | None:
+    """Return the lock when the last child of a killed command has ended, None where it does not end in time.
+
+    What ninja runs has a process group of its own, and finishes its step when ninja is killed.
+    """
+    deadline = time.monotonic() + ORPHANS_SECONDS
+    while not alive(pid) and time.monotonic() < deadline:
+        if (lock := take_lock(directory)) is not None:
+            return lock
+    return None
+
+
 def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict[str, Any]:
     """Start the command, or attach to the same one; return the job with ``attached``."""
     if not shutil.which(argv[0]):
@@ -198,14 +223,16 @@ def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict
         running = read_json(job_path)
         if running is None:
             raise JobError(f"{directory}/lock is held by an unknown process; end it, run again")
-        if running["argv"] == argv and running["chdir"] == chdir:
+        if running["argv"] != argv or running["chdir"] != chdir:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["started"]))
+            raise JobError(
+                f"{directory} is busy since {since} with another command, pid {running['pid']}: "
+                f"{shlex.join(running['argv'])}. Wait for it, or end it with: "
+                f"kill -- -{running['pid']}"
+            )
+        lock = wait_for_orphans(directory, running["pid"])
+        if lock is None:
             return {**running, "attached": True}
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["started"]))
-        raise JobError(
-            f"{directory} is busy since {since} with another command, pid {running['pid']}: "
-            f"{shlex.join(running['argv'])}. Wait for it, or end it with: "
-            f"kill -- -{running['pid']}"
-        )
     for stale in ("exit.json", "log"):
         if os.path.exists(os.path.join(directory, stale)):
             os.unlink(os.path.join(directory, stale))

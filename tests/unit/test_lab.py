@@ -136,6 +136,7 @@ WANTED: dict[str, Any] = {
     "cache": "/c",
     "instance": "demo",
     "boards": [{"name": "pi-01", "ssh_port": 2201}],
+    "architecture": "aarch64",
     "suite": "trixie",
     "packages": ["sudo", "python3"],
     "host_packages": ["podman"],
@@ -208,3 +209,11 @@ def test_steps_name_what_will_be_made_and_nothing_else() -> None:
 def test_an_arm64_machine_needs_no_emulator() -> None:
     assert plan({"versions": {}})["renew_emulator"]
     assert not plan({"versions": {}, "architecture": "aarch64"})["renew_emulator"]
+
+
+def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards() -> None:
+    native = plan({"versions": {}}, {"architecture": "native"})
+    assert (native["architecture"], native["emulated"], native["renew_emulator"]) == ("amd64", False, False)
+    assert native["rootfs"] != plan()["rootfs"]
+    assert native["boards"][0]["key"] != plan()["boards"][0]["key"]
+    assert plan({"architecture": "aarch64"}, {"architecture": "native"})["rootfs"] == plan()["rootfs"]

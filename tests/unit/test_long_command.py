@@ -93,6 +93,19 @@ def test_command_that_outlives_its_supervisor_keeps_the_lock(module: Any, tmp_pa
         module.look(str(tmp_path), job["id"], 10)
 
 
+def test_what_a_killed_command_left_running_is_waited_for(module: Any, tmp_path: Path) -> None:
+    argv = ["sh", "-c", f"test -e {tmp_path}/done || setsid sh -c 'sleep 1; touch {tmp_path}/done' & wait"]
+    job = module.start("x", argv, None, str(tmp_path))
+    time.sleep(0.3)
+    os.killpg(job["pid"], signal.SIGKILL)
+    wait_gone(job["pid"])
+    assert module.locked(str(tmp_path))
+    again = module.start("x", argv, None, str(tmp_path))
+    assert (tmp_path / "done").exists()
+    assert again["attached"] is False
+    assert module.look(str(tmp_path), again["id"], 10)["rc"] == 0
+
+
 def test_end_of_an_older_job_is_not_taken_for_the_new_one(module: Any, tmp_path: Path) -> None:
     old = module.start("x", ["true"], None, str(tmp_path))
     module.look(str(tmp_path), old["id"], 10)
