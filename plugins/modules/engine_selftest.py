@@ -94,18 +94,17 @@ class Server:
         self.port = free_port()
         self.output = model.with_suffix(".log")
         self.argv = [str(program), "--model", str(model), "--host", "127.0.0.1", "--port", str(self.port)]
-        self.argv += ["--ctx-size", "256", "--threads", "1"]
+        self.argv += ["--ctx-size", "512", "--parallel", "1", "--threads", "1"]
 
     def __enter__(self) -> Server:
         with self.output.open("wb") as output:
-            # In a session of its own, so that nothing that the caller's terminal or connection does reaches it.
+            # In the caller's process group: who ends that, as Ansible does with a job that takes too long, ends both.
             self.process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=self.output.parent,
-                start_new_session=True,
             )
         try:
             self.wait()
