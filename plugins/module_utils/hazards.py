@@ -132,6 +132,8 @@ def of_deployment(
             parts.append(f"The self-test of the release found this {verdict}: error {numbers}{limit}.")
         elif kinds:
             parts.append("The self-test of the release did not measure this.")
+        if "fixed_by" in entry:
+            parts.append(f"Fixed by {entry['fixed_by']}.")
         parts.append(entry["advice"])
         objection = state != "doubtful"
         found.append(

@@ -117,11 +117,16 @@ class Server:
         self.end()
 
     def end(self) -> None:
-        """Kill: it has nothing to save."""
-        self.process.kill()
-        self.process.wait()
+        """For sure; it has nothing to save but what it has still to say."""
+        self.process.terminate()
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
     def complain(self, what: str) -> SelfTestError:
+        self.end()
         lines = self.output.read_text(encoding="utf-8", errors="replace").split("\n")
         last = "\n".join(line for line in lines if line.strip())[-4000:].split("\n")[-LAST_LINES:]
         said = "\n".join(last)
