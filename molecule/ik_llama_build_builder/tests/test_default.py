@@ -24,6 +24,8 @@ def test_both_have_the_same_programs(fleet: Any, releases: dict[str, dict[str, A
     first, second = releases.values()
     assert first["key"] == second["key"]
     assert first["binaries"] == second["binaries"]
+    assert first["self_test"]["golden"]["ok"]
+    assert second["self_test"]["golden"]["ok"]
     for name in releases:
         digest = fleet.host(name).check_output(f"sha256sum {ROOT}/current/bin/llama-server").split()[0]
         assert digest == first["binaries"]["llama-server"]["sha256"]

@@ -37,6 +37,14 @@ def test_the_manifest_says_what_it_is(fleet: Any, release: dict[str, Any]) -> No
     assert any(name.startswith("libopenblas") for name in release["features"]["libraries"])
 
 
+def test_it_was_tested_here(release: dict[str, Any]) -> None:
+    tested = release["self_test"]
+    assert tested["golden"]["ok"]
+    assert tested["golden"]["answer"] == tested["golden"]["expected"]
+    assert {"q8_0", "q6_K", "iq2_ks"} <= set(tested["types"])
+    assert all(found["ok"] and 0 <= found["error"] < tested["limit"] for found in tested["types"].values())
+
+
 def test_every_feature_it_uses_is_one_that_this_processor_has(release: dict[str, Any]) -> None:
     flags = next(
         line.split(":", 1)[1].split()

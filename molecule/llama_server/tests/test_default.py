@@ -90,7 +90,48 @@ def test_arguments_that_the_binary_refuses_touch_nothing(board: Any, run_playboo
     assert board.check_output("systemctl show -P MainPID llama-server") == pid
 
 
+def test_a_model_that_a_hazard_concerns_is_refused_where_that_is_not_allowed(board: Any, run_playbook: Any) -> None:
+    pid = board.check_output("systemctl show -P MainPID llama-server")
+    run = run_playbook("molecule/llama_server/converge.yml", "-e", "llama_server_allow_hazards=false")
+    said = " ".join(run.stdout.split())
+    assert run.returncode == 2
+    assert "llama_server_allow_hazards is false" in said
+    assert "aarch64-fp16-scales" in said
+    assert "q8_0 (" in said
+    assert board.check_output("systemctl show -P MainPID llama-server") == pid
+
+
+def test_rollback_brings_back_what_served_before(board: Any, run_playbook: Any, asked: Any, process: Any) -> None:
+    before = board.file(f"{ROOT}/current").linked_to
+    run = run_playbook("molecule/llama_server/converge.yml", "-e", "llama_server_threads=1")
+    assert run.returncode == 0, run.stdout
+    assert "--threads 1 " in " ".join(process(board)["words"])
+    newer = board.file(f"{ROOT}/current").linked_to
+    assert newer != before
+    run = run_playbook("playbooks/rollback.yml", "--limit", "pi-01")
+    assert run.returncode == 0, run.stdout
+    assert board.file(f"{ROOT}/current").linked_to == before
+    assert board.file(f"{ROOT}/previous").linked_to == newer
+    assert "--threads 3 " in " ".join(process(board)["words"])
+    assert asked(board, 8080) == LETTERS
+
+
 def test_it_serves_after_a_restart_of_the_board(fleet: Any, board: Any, asked: Any) -> None:
     fleet.restart("pi-01")
     assert asked(board, 8080) == LETTERS
     assert board.service("llama-server").is_running
+
+
+def test_removing_leaves_nothing_but_what_shall_stay(board: Any, run_playbook: Any) -> None:
+    """The last test: after it the board serves no more."""
+    run = run_playbook("playbooks/remove.yml", "--limit", "pi-01", "-e", '{"keep": ["engine"]}')
+    assert run.returncode == 0, run.stdout
+    for path in (ROOT, "/etc/systemd/system/llama-server.service", "/etc/llama-server"):
+        assert not board.file(path).exists, path
+    assert not board.user("llama").exists
+    assert not board.service("llama-server").is_running
+    assert board.file("/opt/ik_llama/current/bin/llama-server").exists
+    run = run_playbook("playbooks/remove.yml", "--limit", "pi-01")
+    assert run.returncode == 0, run.stdout
+    assert not board.file("/opt/ik_llama").exists
+    assert "changed=0" in " ".join(run_playbook("playbooks/remove.yml", "--limit", "pi-01").stdout.split())
