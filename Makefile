@@ -11,11 +11,15 @@ VENV := $(CACHE)/venv/$(shell { cat requirements.txt; python3 --version; } 2>/de
 READY := $(VENV)/.ready
 PLAY := ansible-playbook -i inventory/lab
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+# These need this machine alone, and run beside the others, which share the boards of one lab.
+WITHOUT_BOARDS := $(filter gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
+  ik_llama_build_native ik_llama_build_upgrade,$(SCENARIOS))
+WITH_BOARDS := $(filter-out $(WITHOUT_BOARDS),$(SCENARIOS))
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH
 
-.PHONY: help venv demo lab-up lab-down test lint unit molecule $(SCENARIOS:%=molecule-%)
+.PHONY: help venv demo lab-up lab-down test lint unit molecule with-boards without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -68,7 +72,16 @@ lint: venv ## ansible-lint, yamllint, ruff, mypy
 unit: venv ## Unit tests
 	@python -m pytest tests/unit
 
-molecule: $(SCENARIOS:%=molecule-%) ## Every scenario, one after the other
+# What all of them use is made first, so that none of them makes it twice.
+molecule: venv ## Every scenario, those that need boards beside those that do not
+	@LAB=test $(PLAY) playbooks/lab.yml --skip-tags boards
+	$(MAKE) --jobs=2 --output-sync=target with-boards without-boards
+
+# One after the other, whatever --jobs says.
+with-boards without-boards:
+	@for scenario in $(if $(filter with-boards,$@),$(WITH_BOARDS),$(WITHOUT_BOARDS)); do
+	  $(MAKE) --no-print-directory "molecule-$$scenario"
+	done
 
 $(SCENARIOS:%=molecule-%): molecule-%: venv
 	@echo "== Scenario $*"
