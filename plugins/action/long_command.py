@@ -53,12 +53,15 @@ class ActionModule(ActionBase):
         if attached:
             display.display(f"{host}: {args['name']}: already running, attached")
         shown, shown_at = -100, time.monotonic()
+        reached, reached_at = "", 0.0
         while "finished" in seen and not seen["finished"]:
             progress = seen["progress"]
             now = time.monotonic()
+            if progress and progress["text"] != reached:
+                reached, reached_at = progress["text"], seen["elapsed"]
             if progress and (progress["percent"] >= shown + 10 or now - shown_at > 60):
                 shown, shown_at = progress["percent"], now
-                left = remaining(progress["percent"], seen["elapsed"])
+                left = remaining(progress["percent"], reached_at, seen["elapsed"] - reached_at)
                 text = ", ".join(part for part in (progress["text"], left) if part)
                 display.display(f"{host}: {args['name']}: {text}")
             seen = self._look({**args, "phase": "poll", "job": seen["job"]}, task_vars)

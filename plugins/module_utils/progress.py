@@ -45,14 +45,17 @@ def parse(output: str) -> Progress | None:
     return None
 
 
-def remaining(percent: int, elapsed: float) -> str:
+def remaining(percent: int, elapsed: float, since: float = 0) -> str:
     """Say how long the rest takes at the pace so far; empty where nobody can tell.
 
-    elapsed is in seconds. Below 10 seconds or 2 % the pace says nothing yet.
+    elapsed and since are seconds: until this progress was reached, and from then until now. Below 10 seconds or 2 %
+    the pace says nothing yet, and a step that takes longer than all the rest should (a link) says it was wrong.
     """
     if elapsed < 10 or not 2 <= percent < 100:
         return ""
-    left = elapsed * (100 - percent) / percent
+    left = elapsed * (100 - percent) / percent - since
+    if left <= 0:
+        return ""
     if left < 90:
         return f"about {max(1, round(left))} s left"
     if left < 90 * 60:

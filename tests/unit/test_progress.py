@@ -45,5 +45,10 @@ def test_remaining_time(percent: int, elapsed: float, text: str) -> None:
     assert remaining(percent, elapsed) == text
 
 
+def test_a_step_that_takes_longer_than_all_the_rest_should_leaves_no_estimate() -> None:
+    assert remaining(90, 900, 40) == "about 60 s left"
+    assert remaining(90, 900, 100) == ""
+
+
 def test_tail_counts_redrawn_lines_too() -> None:
     assert tail("a\rb\n\nc\n", 2) == ["b", "c"]
