@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.footprint import hyperparameters
-from ansible.module_utils.gguf import GGUFError, Header, read_header
+from ansible.module_utils.gguf import GGUFError, Header
+from ansible.module_utils.gguf_source import open_source
 from ansible.module_utils.imatrix import Imatrix, ImatrixError, read_imatrix
 from ansible.module_utils.recipe import Prediction, Recipe, RecipeError, groups, load_recipe, predict
 
@@ -32,9 +33,8 @@ class Plan(NamedTuple):
 
 
 def read_gguf(path: Path) -> Header:
-    """The header of the GGUF file at ``path``. Raises GGUFError and OSError."""
-    with path.open("rb") as file:
-        return read_header(file, path.stat().st_size)
+    """The header of the GGUF file at ``path``, all parts of it. Raises GGUFError and OSError."""
+    return open_source(str(path)).header
 
 
 def make_plan(source: Path, recipe_data: Any, imatrix: Path | None) -> Plan:
@@ -45,9 +45,9 @@ def make_plan(source: Path, recipe_data: Any, imatrix: Path | None) -> Plan:
         raise PlanError("recipe", str(error)) from None
     try:
         header = read_gguf(source)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         raise PlanError(
-            "source", f"{source} is not there; put the model's GGUF file (F16, BF16 or Q8_0) there", True
+            "source", f"{error.filename} is not there; put the model's GGUF file (F16, BF16 or Q8_0) there", True
         ) from None
     except (OSError, GGUFError) as error:
         raise PlanError("source", f"{source}: {error}") from None
