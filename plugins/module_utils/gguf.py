@@ -31,6 +31,7 @@ MAX_NAME_BYTES = 63  # GGML_MAX_NAME less the closing zero
 MAX_DIMENSIONS = 4
 MAX_ELEMENTS = 1 << 48
 KEPT_ARRAY = 1024
+KEPT_STRINGS = 8
 MAX_PARTS = 1024
 CHUNK = 1 << 20
 
@@ -164,7 +165,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Array:
-    """What is kept of an array that is too long, or of strings: only how many elements it has."""
+    """What is kept of a long array (more than KEPT_ARRAY numbers, KEPT_STRINGS strings): how many elements it has."""
 
     count: int
 
@@ -287,6 +288,8 @@ class _Reader:
         count = self.number("Q", what)
         if count > MAX_ARRAY:
             raise GGUFError(f"{what} claims an array of {count} elements, more than {MAX_ARRAY}: the file is damaged")
+        if kind == _STRING and count <= KEPT_STRINGS:
+            return [self.text(MAX_STRING_BYTES, what) for _ in range(count)]
         if kind == _STRING:
             for _ in range(count):
                 length = self.number("Q", what)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
 from ansible.module_utils.gguf import GGUFError, Header, merge_headers, part_names, read_header
-from ansible.module_utils.gguf_http import RangeFile, shown
+from ansible.module_utils.gguf_http import FetchError, RangeFile, origin, shown
+
+HUB = "https://huggingface.co"
 
 
 class Source(NamedTuple):
@@ -27,9 +29,31 @@ class Source(NamedTuple):
     transferred: int
 
 
+_HUB_FILE = re.compile(r"hf://(?P<repository>[^/@]+/[^/@]+)(?:@(?P<revision>[^/@]+))?/(?P<file>[^@?#]+)")
+
+
 def is_url(location: str) -> bool:
     """Whether ``location`` is a URL and no path."""
-    return re.match(r"(?i)https?://", location) is not None
+    return re.match(r"(?i)(https?|hf)://", location) is not None
+
+
+def resolved(location: str, hub: str = HUB) -> str:
+    """``location`` as it is, but ``hf://OWNER/NAME@REVISION/FILE`` as a URL of the hub; no revision means ``main``.
+
+    Raises FetchError where it begins like that and does not go on so.
+    """
+    if not location.lower().startswith("hf://"):
+        return location
+    found = _HUB_FILE.fullmatch(location)
+    if not found:
+        raise FetchError(f"{location} is not of the form hf://OWNER/NAME@REVISION/FILE")
+    revision = urllib.parse.unquote(found["revision"] or "main")
+    return repository_url(hub, found["repository"], revision, found["file"])
+
+
+def token_for(url: str, token: str | None, hub: str = HUB) -> str | None:
+    """The token, if ``url`` is on the server that it is for, the hub. Raises FetchError for what is no URL."""
+    return token if token and origin(url) == origin(hub) else None
 
 
 def repository_url(base: str, repository: str, revision: str, file: str) -> str:
@@ -48,20 +72,21 @@ def part_locations(location: str) -> tuple[str, ...]:
     return tuple(urllib.parse.urlunsplit(parts._replace(path=folder + slash + part)) for part in part_names(name))
 
 
-def open_source(location: str, token: str | None = None) -> Source:
-    """Read the header of the model at ``location`` (path or HTTP(S) URL; of a split one the first part), no weights.
+def open_source(location: str, token: str | None = None, hub: str = HUB) -> Source:
+    """Read the header of the model at ``location``, no weights.
 
-    Over HTTP this takes some MB, see gguf_http.py; ``token`` is a bearer token for the named server. Raises GGUFError
-    for what is no usable GGUF file, FileNotFoundError for a path (of any part) that is not there, and OSError
-    (FetchError for URLs) otherwise. No message has the token in it.
+    ``location`` is a path, an HTTP(S) URL or ``hf://OWNER/NAME@REVISION/FILE``; of a split model that of the first
+    part. Over HTTP this takes some MB, see gguf_http.py. ``token`` is a bearer token for the server ``hub``, and sent
+    to no other. Raises GGUFError for what is no usable GGUF file, FileNotFoundError for a path (of any part) that is
+    not there, and OSError (FetchError for URLs) otherwise. No message has the token in it.
     """
-    locations = part_locations(location)
+    locations = part_locations(resolved(location, hub))
     headers = []
     size = transferred = 0
     for part in locations:
         try:
             if is_url(part):
-                remote = RangeFile(part, token)
+                remote = RangeFile(part, token_for(part, token, hub))
                 headers.append(read_header(cast(BinaryIO, remote), remote.size))
                 size += remote.size
                 transferred += remote.transferred

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.footprint import hyperparameters
 from ansible.module_utils.gguf import GGUFError, Header
-from ansible.module_utils.gguf_source import open_source
+from ansible.module_utils.gguf_source import HUB, is_url, open_source
 from ansible.module_utils.imatrix import Imatrix, ImatrixError, read_imatrix
 from ansible.module_utils.recipe import Prediction, Recipe, RecipeError, groups, load_recipe, predict
 
@@ -37,14 +37,20 @@ def read_gguf(path: Path) -> Header:
     return open_source(str(path)).header
 
 
-def make_plan(source: Path, recipe_data: Any, imatrix: Path | None) -> Plan:
-    """Read source and importance matrix (header and structure only) and predict the result. Raises PlanError."""
+def make_plan(
+    source: Path | str, recipe_data: Any, imatrix: Path | str | None, token: str | None = None, hub: str = HUB
+) -> Plan:
+    """Read source and importance matrix (header and structure only) and predict the result. Raises PlanError.
+
+    Both may be URLs. An importance matrix that is one is not read; until it is here, the name of its data set, and so
+    some hundred bytes of the result's size, are not known.
+    """
     try:
         recipe = load_recipe(recipe_data)
     except RecipeError as error:
         raise PlanError("recipe", str(error)) from None
     try:
-        header = read_gguf(source)
+        header = open_source(str(source), token, hub).header
     except FileNotFoundError as error:
         raise PlanError(
             "source", f"{error.filename} is not there; put the model's GGUF file (F16, BF16 or Q8_0) there", True
@@ -53,7 +59,7 @@ def make_plan(source: Path, recipe_data: Any, imatrix: Path | None) -> Plan:
         raise PlanError("source", f"{source}: {error}") from None
     matrix = _read_matrix(imatrix, recipe)
     try:
-        prediction = predict(recipe, header, matrix, imatrix.name if imatrix else "")
+        prediction = predict(recipe, header, matrix, Path(imatrix).name if imatrix else "")
         hparams = hyperparameters(header)
     except RecipeError as error:
         raise PlanError("recipe", f"with {source}: {error}") from None
@@ -70,18 +76,19 @@ def make_plan(source: Path, recipe_data: Any, imatrix: Path | None) -> Plan:
     return Plan(recipe, header, matrix, prediction, facts)
 
 
-def _read_matrix(path: Path | None, recipe: Recipe) -> Imatrix | None:
-    if path is None:
+def _read_matrix(location: Path | str | None, recipe: Recipe) -> Imatrix | None:
+    if location is None:
         if recipe.requires_imatrix:
             raise PlanError("imatrix", "the recipe requires an importance matrix, and none is named")
         return None
+    if is_url(str(location)):
+        return Imatrix(1, 1, "")
+    path = Path(location)
     try:
         with path.open("rb") as file:
             return read_imatrix(file, path.stat().st_size)
     except FileNotFoundError:
-        raise PlanError(
-            "imatrix", f"{path} is not there; put the model's importance matrix (legacy .dat) there", True
-        ) from None
+        raise PlanError("imatrix", f"{path} is not there; put the model's importance matrix there", True) from None
     except (OSError, ImatrixError) as error:
         raise PlanError("imatrix", f"{path}: {error}") from None
 

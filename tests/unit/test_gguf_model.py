@@ -217,6 +217,6 @@ def test_plan_says_when_the_matrix_is_missing_or_wrong(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="is not there") as caught:
         make_plan(source, RECIPE, tmp_path / "imatrix.dat")
     assert (caught.value.argument, caught.value.missing) == ("imatrix", True)
-    with pytest.raises(PlanError, match="convert_imatrix_gguf_to_dat") as caught:
+    with pytest.raises(PlanError, match="no importance matrix, but a model") as caught:
         make_plan(source, RECIPE, source)
     assert (caught.value.argument, caught.value.missing) == ("imatrix", False)

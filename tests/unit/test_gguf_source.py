@@ -22,7 +22,7 @@ from ansible.module_utils.gguf import (
     tensor_bytes,
 )
 from ansible.module_utils.gguf_http import FetchError, RangeFile, ask, origin, shown
-from ansible.module_utils.gguf_source import is_url, open_source, part_locations, repository_url
+from ansible.module_utils.gguf_source import is_url, open_source, part_locations, repository_url, resolved
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,13 +90,18 @@ def test_a_server_without_ranges(server: Server) -> None:
 
 
 def test_a_redirect_takes_no_token_along(server: Server) -> None:
-    assert open_source(f"{server.hub}/moved/whole.gguf", TOKEN).header.architecture == "qwen35moe"
+    assert open_source(f"{server.hub}/moved/whole.gguf", TOKEN, server.hub).header.architecture == "qwen35moe"
     assert {(entry["port"], entry["token"], entry["status"]) for entry in server.log} == {
         ("hub", True, 302), ("store", False, 206),
     }  # fmt: skip
     server.log.clear()
-    assert open_source(f"{server.hub}/gated/whole.gguf", TOKEN).header.architecture == "qwen35moe"
+    assert open_source(f"{server.hub}/gated/whole.gguf", TOKEN, server.hub).header.architecture == "qwen35moe"
     assert all(entry["token"] for entry in server.log)
+    with pytest.raises(FetchError, match="wants an access token"):
+        open_source(f"{server.hub}/gated/whole.gguf", TOKEN, "https://hub.test")
+    assert not server.log[-1]["token"]
+    there = open_source("hf://gated/model@v1/whole.gguf", TOKEN, server.hub)
+    assert (there.header.architecture, server.log[-2]["path"]) == ("qwen35moe", "/gated/model/resolve/v1/whole.gguf")
 
 
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(folder: Path, server: Server) -> None:
@@ -119,7 +124,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(folder: Path, serve
 )
 def test_errors_are_one_sentence_without_secrets(server: Server, path: str, token: str | None, words: str) -> None:
     with pytest.raises((FetchError, GGUFError), match=words) as caught:
-        open_source(f"{server.hub}/{path}", token)
+        open_source(f"{server.hub}/{path}", token, server.hub)
     assert "secret" not in str(caught.value)
     assert not token or token not in str(caught.value)
 
@@ -150,11 +155,16 @@ def test_what_is_no_url(url: str) -> None:
 
 def test_urls() -> None:
     assert shown("https://user:pw@a.test:8/b?sig=1#f") == "https://a.test:8/b"
-    assert is_url("HTTPS://a/b") and not is_url("/a/http://b") and not is_url("~/x.gguf")
+    assert is_url("hf://a/b/c") and is_url("HTTPS://a/b") and not is_url("/a/http://b") and not is_url("~/x.gguf")
     assert (
         repository_url("https://hub.test/", "owner/name", "refs/pr/1", "a folder/x.gguf")
         == "https://hub.test/owner/name/resolve/refs%2Fpr%2F1/a%20folder/x.gguf"
     )
+    assert resolved("hf://o/n/x.gguf", "http://h") == "http://h/o/n/resolve/main/x.gguf"
+    assert resolved("hf://o/n@refs%2Fpr%2F1/a/x.gguf", "http://h") == "http://h/o/n/resolve/refs%2Fpr%2F1/a/x.gguf"
+    for wrong in ("hf://o/x.gguf", "hf://o/n@/x", "hf://o/n@a@b/x"):
+        with pytest.raises(FetchError):
+            resolved(wrong)
     assert part_locations("http://a/b/x-00001-of-00002.gguf?k=v")[1] == "http://a/b/x-00002-of-00002.gguf?k=v"
 
 
