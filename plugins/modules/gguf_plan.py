@@ -55,7 +55,9 @@ RETURN = r"""
 plan:
   description:
     - Keys are C(architecture), C(hparams) (what the size in memory depends on), C(tensor_bytes), C(file_bytes),
-      C(types) (tensor to type) and C(groups) (name without layer, then type, then number of C(tensors) and C(bytes)).
+      C(types) (tensor to type), C(groups) (name without layer, then type, then number of C(tensors) and C(bytes)),
+      C(bytes_per_token) (what generation reads), C(least_bits) (of what every token reads), C(rounded_on_arm) (names)
+      and C(warnings), which are given as warnings too.
   returned: success
   type: dict
 argument:
@@ -101,6 +103,8 @@ def main() -> None:
             module.warn(f"{error}. Until then it cannot be said what would be made")
             module.exit_json(changed=False, plan={})
         module.fail_json(msg=str(error), argument=error.argument)
+    for warning in plan.facts["warnings"]:
+        module.warn(f"recipe: {warning}")
     module.exit_json(changed=False, plan=plan.facts)
 
 
