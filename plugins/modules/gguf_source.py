@@ -14,6 +14,11 @@ description:
   - With C(state=prepared) it returns the command that fetches what is missing; with C(state=published) it looks at
     what that command has left.
 options:
+  what:
+    description: What it is, for C(argument).
+    type: str
+    choices: [source, imatrix]
+    default: source
   location:
     description: Path, URL or C(hf://OWNER/NAME@REVISION/FILE); of a split model its first part.
     type: str
@@ -96,7 +101,7 @@ reason:
   returned: with C(state=published), when it is not finished
   type: str
 argument:
-  description: Which option is wrong.
+  description: What is wrong, as C(source), C(source_sha256), C(imatrix), C(imatrix_sha256), C(hub_token) or C(root).
   returned: failure
   type: str
 """
@@ -133,6 +138,9 @@ from ansible.module_utils.stores import fetched_folder, make_folder, stamp_path
 
 # A revision that always names the same files, in the URL of a Hugging Face repository.
 PINNED = re.compile(r"/resolve/[0-9a-f]{40}/")
+
+
+IDLE_ATTEMPTS = 2
 
 
 class SourceError(Exception):
@@ -269,7 +277,7 @@ class Source:
                 "Correct the number, or find out why the server sends another file",
             )
         if code in AGAIN:
-            return f"aria2 ended with code {code}"
+            return self._again(missing, code)
         if code:
             raise SourceError(
                 "location",
@@ -279,7 +287,7 @@ class Source:
         for remote in missing:
             part = self.part(remote)
             if not part.is_file() or part.stat().st_size != remote.size:
-                return f"{part} is not whole"
+                return self._again(missing, code)
         for remote in missing:  # aria2 has compared the sha256 of each
             part = self.part(remote)
             part.chmod(0o644)
@@ -290,6 +298,25 @@ class Source:
             write_stamp(self.place(remote), stamp_path(self.root, self.place(remote)), remote.sha256)
         shutil.rmtree(self.job, ignore_errors=True)
         return ""
+
+    def _again(self, missing: list[Remote], code: int) -> str:
+        """Why another attempt is worth it: the last ones have brought something. Raises SourceError otherwise."""
+        count = self.job / "attempts.json"
+        left = self.missing_bytes(missing)
+        try:
+            before = json.loads(count.read_text(encoding="utf-8"))
+            idle = 0 if left < before["left"] else before["idle"] + 1
+        except (OSError, ValueError, LookupError, TypeError):
+            idle = 0
+        if idle >= IDLE_ATTEMPTS:
+            count.unlink()
+            raise SourceError(
+                "location",
+                f"{shown(self.url)} cannot be fetched: {IDLE_ATTEMPTS + 1} attempts brought nothing more (aria2 ended "
+                f"with code {code}, its words are in {self.job}/log); what came so far is kept, run again to go on",
+            )
+        write_file(count, json.dumps({"left": left, "idle": idle}) + "\n")
+        return f"aria2 ended with code {code}, {left} bytes are missing"
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
@@ -312,6 +339,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         result["changed"] = not missing
     if missing and params["state"] != "published":
         source.check_room(missing)
+    if missing and params["state"] == "prepared" and module.check_mode:
+        result["changed"] = True
     if missing and params["state"] == "prepared" and keep:
         result.update(argv=source.prepare(missing), job=str(source.job))
     if keep and source.files[0].told != "given":
@@ -322,6 +351,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "what": {"type": "str", "choices": ["source", "imatrix"], "default": "source"},
             "location": {"type": "str", "required": True},
             "sha256": {"type": "list", "elements": "str", "default": []},
             "hub": {"type": "str", "default": HUB},
@@ -341,7 +371,9 @@ def main() -> None:
     try:
         result = run(module)
     except SourceError as error:
-        fail(error, error.argument)
+        what = module.params["what"]
+        named = {"location": what, "sha256": f"{what}_sha256", "token": "hub_token"}
+        fail(error, named.get(error.argument, error.argument))
     except OSError as error:
         fail(error, "root")
     module.exit_json(**result)

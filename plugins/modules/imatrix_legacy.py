@@ -14,6 +14,10 @@ options:
     description: The importance matrix, in either form.
     type: path
     required: true
+  sha256:
+    description: What its sha256 must be. Empty where that is not known.
+    type: str
+    default: ""
   root:
     description: Folder of all models, where the converted one is kept.
     type: path
@@ -35,6 +39,10 @@ path:
   description: The importance matrix in legacy form; in check mode it may not be there yet.
   returned: success
   type: str
+argument:
+  description: Which option is wrong, as C(imatrix) or C(imatrix_sha256).
+  returned: failure
+  type: str
 """
 
 import os
@@ -46,14 +54,23 @@ from ansible.module_utils.stamp import stamped_sha256
 from ansible.module_utils.stores import fetched_folder, make_folder, stamp_path
 
 
-def legacy(path: Path, root: Path, check: bool) -> tuple[Path, bool]:
-    """Where the matrix is, or will be, in legacy form, and whether it had to be made. Raises ImatrixError, OSError."""
+class WrongSum(ValueError):
+    """The file has another sha256 than was given."""
+
+
+def legacy(path: Path, given: str, root: Path, check: bool) -> tuple[Path, bool]:
+    """Where the matrix is, or will be, in legacy form, and whether it had to be made.
+
+    Raises WrongSum, ImatrixError and OSError.
+    """
     with path.open("rb") as file:
-        if not is_gguf(file):
-            return path, False
         if not check:
             make_folder(root / ".stamps")
         sha256, _ = stamped_sha256(path, stamp_path(root, path), not check)
+        if given and sha256 != given.lower():
+            raise WrongSum(f"its sha256 is {sha256}, not {given}; get it again, or correct the number")
+        if not is_gguf(file):
+            return path, False
         target = fetched_folder(root, sha256) / (path.name.removesuffix(".gguf") + ".dat")
         if target.is_file() or check:
             return target, not target.is_file()
@@ -70,12 +87,19 @@ def legacy(path: Path, root: Path, check: bool) -> tuple[Path, bool]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"path": {"type": "path", "required": True}, "root": {"type": "path", "required": True}},
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "sha256": {"type": "str", "default": ""},
+            "root": {"type": "path", "required": True},
+        },
         supports_check_mode=True,
     )
-    path = Path(module.params["path"])
+    params = module.params
+    path = Path(params["path"])
     try:
-        found, changed = legacy(path, Path(module.params["root"]), module.check_mode)
+        found, changed = legacy(path, params["sha256"], Path(params["root"]), module.check_mode)
+    except WrongSum as error:
+        module.fail_json(msg=f"{path}: {error}", argument="imatrix_sha256")
     except (OSError, ImatrixError) as error:
         module.fail_json(msg=f"{path}: {error}", argument="imatrix")
     module.exit_json(changed=changed, path=str(found))

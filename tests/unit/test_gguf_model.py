@@ -56,8 +56,10 @@ class World:
             "recipe_name": "small",
             "recipe": RECIPE,
             "source": str(self.source),
-            "source_sha256": "",
+            "source_sha256": [],
             "imatrix": "",
+            "hub": "https://hub.test",
+            "token": "",
             "engine_root": str(folder / "engine"),
             "threads": 0,
         }
@@ -165,11 +167,11 @@ def test_check_mode_writes_nothing(world: World, tmp_path: Path) -> None:
 
 
 def test_errors_name_the_option(world: World, tmp_path: Path) -> None:
-    world.params["source_sha256"] = "0" * 64
+    world.params["source_sha256"] = ["0" * 64]
     with pytest.raises(world.code.ModelError, match="has the sha256") as caught:
         world.run()
     assert caught.value.argument == "source_sha256"
-    world.params["source_sha256"] = hashlib.sha256(world.source.read_bytes()).hexdigest().upper()
+    world.params["source_sha256"] = [hashlib.sha256(world.source.read_bytes()).hexdigest().upper()]
     (world.release / "bin/llama-quantize").unlink()
     with pytest.raises(world.code.ModelError, match="ik_llama_build_targets") as caught:
         world.run()
