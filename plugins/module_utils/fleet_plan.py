@@ -85,6 +85,15 @@ def _on_board(plan: Mapping[str, Any], board: Mapping[str, Any]) -> dict[str, An
     }
 
 
+def _room_for_weights(plans: Mapping[str, Any], on_it: Mapping[str, Any]) -> dict[str, Any]:
+    """How many bytes of weights a board can take at its context, and how many bits for each weight that is."""
+    for name, found in on_it.items():
+        parts = found["parts"]
+        room = found["room_mib"] * MIB - (parts["total"] - parts["weights"])
+        return {"room_for_weights": room, "room_bits": round(room * 8 / plans[name]["hparams"]["elements"], 2)}
+    return {"room_for_weights": 0, "room_bits": 0.0}
+
+
 def fleet_plan(
     source: Mapping[str, Any], plans: Mapping[str, Mapping[str, Any]], boards: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -96,7 +105,8 @@ def fleet_plan(
         boards: as `board_of` gives them.
 
     Returns:
-        ``source``, ``models`` (the plans without the type of each single tensor) and ``boards``, each with ``models``:
+        ``source``, ``models`` (the plans without the type of each single tensor) and ``boards``, each with
+        ``room_for_weights`` (bytes, at its context), ``room_bits`` (what that is for each weight) and ``models``:
         name to what `footprint.fit` says, ``disk_fits`` (None where the disk is not known), ``tokens_per_second`` at
         most with an empty and with a full context, and a ``verdict``. Boards that are equal in all are told once, with
         their ``names``.
@@ -114,7 +124,7 @@ def fleet_plan(
             same["names"].append(board["name"])
             continue
         on_it = {name: _on_board(plan, board) for name, plan in usable.items()}
-        told.append({"names": [board["name"]], **rest, "models": on_it})
+        told.append({"names": [board["name"]], **rest, **_room_for_weights(usable, on_it), "models": on_it})
     return {"source": dict(source), "models": models, "boards": told}
 
 
@@ -212,7 +222,7 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
             + (
                 []
                 if all(model.get("exact", True) for model in models.values())
-                else ["+ and some hundred bytes: the importance matrix is not here yet, and its lines are not counted."]
+                else ["A + behind the bytes: the importance matrix is not here yet, and adds some hundred."]
             ),
             _models_table(plan, "recipe"),
         ),
@@ -246,6 +256,11 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
             f" {board['cache_type_v']}, {board['reserve_mib']:,} MiB left to the system.",
         ]
         chosen = board["models"].get(board["recipe"].rsplit("/")[-1].removesuffix(".yml"))
+        if board["room_for_weights"] > 0:
+            lines.append(
+                f"Room for {board['room_for_weights'] / 1e9:.2f} GB of weights at that context,"
+                f" {board['room_bits']:.2f} bits for each."
+            )
         if chosen:
             lines.append(f"With its recipe {board['recipe']}, {chosen['sentence']}.")
         sections.append((", ".join(board["names"]), lines, _fit_table(board, models)))
