@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,9 +86,8 @@ def test_the_file_names_no_folder_of_this_machine(header: Header) -> None:
 
 def test_nothing_else_is_left(manifest: dict[str, Any]) -> None:
     assert os.readlink(POINTER) == f"{manifest['key']}.json"
-    left = {path.name for path in FOLDER.iterdir() if path.name != ".jobs"}
+    left = {path.name for path in FOLDER.iterdir()}
     assert left == {POINTER.name, f"{manifest['key']}.json", f"{manifest['key']}.gguf"}
-    assert not list((FOLDER / ".jobs").iterdir())
 
 
 def test_modes(manifest: dict[str, Any]) -> None:
@@ -95,27 +96,75 @@ def test_modes(manifest: dict[str, Any]) -> None:
     assert POINTER.stat().st_mode & 0o777 == 0o644
 
 
+def start(*variables: str) -> subprocess.Popen[str]:
+    """Run converge.yml with other variables."""
+    return subprocess.Popen(
+        [
+            "ansible-playbook",
+            f"--inventory={PROJECT}/inventory/lab",
+            *(f"--extra-vars={variable}" for variable in variables),
+            str(PROJECT / "molecule/gguf_quantize/converge.yml"),
+        ],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def told(run: subprocess.Popen[str]) -> str:
+    """All it said, on one line."""
+    return " ".join(run.communicate(timeout=300)[0].split())
+
+
 def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path, manifest: dict[str, Any]) -> None:
     """Without saying what the engine does by itself: refused with the tensors named, and the model in use stays."""
     recipe = yaml.safe_load((PROJECT / "roles/gguf_quantize/files/recipes/rpi5-16gb-card.yml").read_text())
     del recipe["engine"], recipe["attention"]
     (tmp_path / "rpi5-16gb-card.yml").write_text(yaml.safe_dump(recipe))
     before = os.readlink(POINTER)
-    run = subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={PROJECT}/inventory/lab",
-            f"--extra-vars=gguf_quantize_recipe={tmp_path}/rpi5-16gb-card.yml",
-            str(PROJECT / "molecule/gguf_quantize/converge.yml"),
-        ],
-        cwd=PROJECT,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    told = " ".join((run.stdout + run.stderr).split())
+    run = start(f"gguf_quantize_recipe={tmp_path}/rpi5-16gb-card.yml")
+    said = told(run)
     assert run.returncode != 0
-    assert "blk.3.attn_v.weight is iq4_k, predicted was iq2_ks" in told
+    assert "blk.3.attn_v.weight is iq4_k, predicted was iq2_ks" in said
     assert os.readlink(POINTER) == before
     assert {path.name for path in FOLDER.glob("*.gguf*")} == {manifest["file"]}
+
+
+def test_killed_while_it_quantizes(tmp_path: Path, manifest: dict[str, Any]) -> None:
+    """What is half made has no model's name; meanwhile nothing else is quantized; the next run makes it anew."""
+    recipe = yaml.safe_load((PROJECT / "roles/gguf_quantize/files/recipes/rpi5-16gb-card.yml").read_text())
+    recipe["rules"][0]["type"] = "q6_K"
+    (tmp_path / "other.yml").write_text(yaml.safe_dump(recipe))
+    variable = f"gguf_quantize_recipe={tmp_path}/other.yml"
+    job = FOLDER.parent / ".jobs/quantize"
+    # Stopped at once, so that it surely is in the middle, however fast this machine is.
+    (job / "job.json").unlink()
+    run = start(variable, "gguf_quantize_threads=1")
+    for _ in range(12000):
+        if (job / "job.json").exists() and list(FOLDER.glob("*.gguf.part")):
+            break
+        assert run.poll() is None, told(run)
+        time.sleep(0.01)
+    group = json.loads((job / "job.json").read_text())["pid"]
+    os.killpg(group, signal.SIGSTOP)
+    second = start(f"gguf_quantize_recipe={tmp_path}/other.yml", "gguf_quantize_threads=2")
+    said = told(second)
+    assert second.returncode != 0
+    assert "is busy since" in said
+    os.killpg(group, signal.SIGCONT)
+    os.killpg(group, signal.SIGKILL)
+    said = told(run)
+    assert run.returncode != 0
+    assert "was killed" in said
+    assert {path.name for path in FOLDER.glob("*.gguf")} == {manifest["file"]}
+    assert not (FOLDER / "other.json").exists()
+    assert len(list(FOLDER.glob("*.gguf.part"))) == 1
+
+    shown = start(variable, "gguf_quantize_threads=1")
+    again = told(shown)
+    assert shown.returncode == 0, again
+    made = json.loads((FOLDER / "other.json").read_text())
+    assert made["types"]["blk.0.ffn_up_shexp.weight"] == "q6_K"
+    assert made["sha256"] == hashlib.sha256((FOLDER / made["file"]).read_bytes()).hexdigest()
+    assert not list(FOLDER.glob("*.part"))
