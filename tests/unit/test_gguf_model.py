@@ -61,6 +61,8 @@ class World:
             "source": str(self.source),
             "source_sha256": [],
             "imatrix": "",
+            "source_from": "",
+            "imatrix_from": "",
             "hub": "https://hub.test",
             "token": "",
             "engine_root": str(folder / "engine"),
@@ -89,6 +91,7 @@ def world(plugin: Any, tmp_path: Path) -> World:
 
 
 def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
+    world.params["source_from"] = "https://user:secret@host.test/source.gguf?signature=secret"
     found = world.run()
     assert (found["changed"], found["finished"]) == (True, False)
     assert "q6_K" in found["diff"]["after"]
@@ -98,6 +101,7 @@ def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
     assert manifest["sha256"] == made["sha256"] == hashlib.sha256(model_bytes(RESULT)).hexdigest()
     assert manifest["types"] == {tensor.name: tensor.type for tensor in RESULT}
     assert manifest["source"]["sha256"] == hashlib.sha256(world.source.read_bytes()).hexdigest()
+    assert manifest["source"]["from"] == "https://host.test/source.gguf"
     assert manifest["engine"] == {"commit": "c1", "key": "k"}
     assert sorted(path.name for path in world.folder.iterdir()) == [
         f"{made['key']}.gguf", f"{made['key']}.json", "small.json",
