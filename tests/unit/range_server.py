@@ -115,6 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "port": self.port_name,
                 "method": self.command,
                 "path": path,
+                "agent": self.headers.get("User-Agent", "").partition("/")[0],
                 "range": self.headers.get("Range", ""),
                 "token": bool(token),
                 "status": self.status,
