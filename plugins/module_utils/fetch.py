@@ -65,21 +65,21 @@ def look(url: str, token: str | None, sha256: str) -> Remote:
     of id. Other servers tell the size alone.
     """
     name = file_name(url)
-    answer = ask(url, token, stay=True)
-    size = _number(answer.headers.get("x-linked-size", ""))
-    etag = answer.headers.get("x-linked-etag", "").removeprefix("W/").strip('"').lower()
-    if size < 0:
-        found = ask(url, token, byte=True, method="GET").headers
-        size = _number(found.get("content-range", "").rpartition("/")[2])
-        if size < 0 and found[":status"] == "200":
-            size = _number(found.get("content-length", ""))
+    if not sha256:
+        told = ask(url, token, stay=True).headers
+        etag = told.get("x-linked-etag", "").removeprefix("W/").strip('"').lower()
+        size = _number(told.get("x-linked-size", ""))
+        if not SHA256.fullmatch(etag) or size < 0:
+            raise FetchError(f"{shown(url)}: its server does not tell the file's sha256, so it must be given")
+        return Remote(url, name, etag, size, "told by the repository")
+    # Not by HEAD, which a signed URL may not be good for.
+    told = ask(url, token, byte=True, method="GET").headers
+    size = _number(told.get("content-range", "").rpartition("/")[2])
+    if size < 0 and told[":status"] == "200":
+        size = _number(told.get("content-length", ""))
     if size < 0:
         raise FetchError(f"{shown(url)}: its server does not say how large it is")
-    if sha256:
-        return Remote(url, name, sha256, size, "given")
-    if not SHA256.fullmatch(etag):
-        raise FetchError(f"{shown(url)}: its server does not tell the file's sha256, so it must be given")
-    return Remote(url, name, etag, size, "told by the repository")
+    return Remote(url, name, sha256, size, "given")
 
 
 def _number(text: str) -> int:

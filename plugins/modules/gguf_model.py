@@ -47,6 +47,14 @@ options:
     description: The importance matrix. Empty where there is none.
     type: str
     default: ""
+  source_from:
+    description: What the source was fetched from, for the manifest. Empty where it was not.
+    type: str
+    default: ""
+  imatrix_from:
+    description: What the importance matrix was fetched from, for the manifest.
+    type: str
+    default: ""
   hub:
     description: The server of C(hf://) locations.
     type: str
@@ -130,6 +138,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gguf import GGUFError
+from ansible.module_utils.gguf_http import shown
 from ansible.module_utils.gguf_source import HUB, is_url, part_locations
 from ansible.module_utils.jobs import locked
 from ansible.module_utils.keys import content_key
@@ -181,8 +190,8 @@ class Model:
         source = self._source(keep)
         matrix = self._stamped(self.imatrix, "imatrix", keep) if self.imatrix else None
         self.inputs = {
-            "source": source,
-            "imatrix": matrix,
+            "source": {**source, **self._origin("source_from")},
+            "imatrix": matrix and {**matrix, **self._origin("imatrix_from")},
             "engine": {"commit": release["commit"], "key": release["key"]},
         }
         self.key = content_key(
@@ -202,6 +211,10 @@ class Model:
         for made in (self.path, self.part):
             if any(Path(part).resolve() == made.resolve() for part in part_locations(str(self.source))):
                 raise ModelError("source", f"{self.source} is where the model itself would be made; put it elsewhere")
+
+    def _origin(self, argument: str) -> dict[str, str]:
+        """Where a file was fetched from, without what may be secret in a URL."""
+        return {"from": shown(self.params[argument])} if self.params[argument] else {}
 
     def _source(self, keep: bool) -> dict[str, Any]:
         """The source's file (of a split one the first part), size and sha256: of several parts that of all theirs."""
@@ -386,6 +399,8 @@ def main() -> None:
             "source": {"type": "str", "required": True},
             "source_sha256": {"type": "list", "elements": "str", "default": []},
             "imatrix": {"type": "str", "default": ""},
+            "source_from": {"type": "str", "default": ""},
+            "imatrix_from": {"type": "str", "default": ""},
             "hub": {"type": "str", "default": HUB},
             "token": {"type": "str", "default": "", "no_log": True},
             "engine_root": {"type": "path", "required": True},

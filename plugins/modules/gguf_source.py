@@ -331,7 +331,10 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         "changed": False,
         "remote": True,
         "path": str(source.place(source.files[0])),
-        "files": [remote._asdict() for remote in source.files],
+        "files": [
+            {"name": remote.name, "size": remote.size, "sha256": remote.sha256, "told": remote.told}
+            for remote in source.files
+        ],
     }
     if missing and params["state"] == "published" and keep:
         result["reason"] = source.publish(missing, params["rc"])

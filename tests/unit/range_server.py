@@ -10,7 +10,8 @@ It has two ports, which are two origins to a client: the hub and, for what is re
                     tells X-Linked-Etag (sha256) and X-Linked-Size and redirects to a signed URL in the store
 
 The store refuses requests that carry a token, and signatures that were used up (``uses``), as real stores do. All
-requests are kept in ``log``; run as a program it writes them as JSON lines, and its ports first.
+requests are kept in ``log``; run as a program it writes them as JSON lines, its ports first, and ends when that file
+is removed.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ class Server:
     def __init__(self, folder: Path, broken: int = 300_000, slow: int = 4_000_000, out: Path | None = None) -> None:
         self.folder, self.broken, self.slow, self.out = folder, broken, slow, out
         self.uses = 1 << 30
-        self.log: list[dict[str, Any]] = []
+        self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
+        self.active = 0
         self.used: dict[str, int] = {}
         self._ports = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler(name)) for name in ("hub", "store")]
         self.hub, self.store = (f"http://127.0.0.1:{port.server_address[1]}" for port in self._ports)
@@ -49,9 +51,23 @@ class Server:
             port.shutdown()
             port.server_close()
 
-    def note(self, entry: dict[str, Any]) -> None:
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """All requests, once those under way are answered to their end."""
+        for _ in range(500):
+            if not self.active:
+                break
+            time.sleep(0.01)
+        return self._log
+
+    def begin(self) -> None:
         with self._lock:
-            self.log.append(entry)
+            self.active += 1
+
+    def note(self, entry: dict[str, Any], ended: int = 0) -> None:
+        with self._lock:
+            self.active -= ended
+            self._log.append(entry)
             if self.out:
                 with self.out.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(entry) + "\n")
@@ -89,6 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
         token = self.headers.get("Authorization", "")
         self.sent = 0
         self.status = 0
+        self.owner.begin()
         try:
             self._answer(path, token)
         except (BrokenPipeError, ConnectionResetError):
@@ -98,11 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
                 "port": self.port_name,
                 "method": self.command,
                 "path": path,
+                "agent": self.headers.get("User-Agent", "").partition("/")[0],
                 "range": self.headers.get("Range", ""),
                 "token": bool(token),
                 "status": self.status,
                 "sent": self.sent,
-            }
+            },
+            ended=1,
         )
 
     def _answer(self, path: str, token: str) -> None:
@@ -191,11 +210,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("log", type=Path, help="gets a line of JSON for each request, and the ports first")
     parser.add_argument("--slow", type=int, default=4_000_000, help="bytes per second and connection under /slow")
+    parser.add_argument("--broken", type=int, default=300_000, help="bytes after which answers under /broken break off")
+    parser.add_argument("--uses", type=int, default=1 << 30, help="requests that a signed URL is good for")
     parser.add_argument("--life", type=float, default=600, help="seconds after which it ends by itself")
     asked = parser.parse_args()
-    server = Server(asked.folder, slow=asked.slow, out=asked.log)
+    server = Server(asked.folder, broken=asked.broken, slow=asked.slow, out=asked.log)
+    server.uses = asked.uses
     server.note({"hub": server.hub, "store": server.store})
-    time.sleep(asked.life)
+    ends = time.monotonic() + asked.life
+    while asked.log.exists() and time.monotonic() < ends:
+        time.sleep(0.2)
     server.close()
 
 

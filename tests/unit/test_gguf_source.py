@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -30,8 +29,8 @@ from range_server import TOKEN, Server
 
 METADATA: dict[str, Any] = {
     **QWEN35_METADATA,
-    "tokenizer.ggml.tokens": ["token"] * 248320,
-    "tokenizer.ggml.merges": ["to ken"] * 100000,
+    # As many bytes as a vocabulary of 248320, in fewer strings, so that reading it takes less time.
+    "tokenizer.ggml.tokens": ["a" * 400] * 30000,
 }
 
 
@@ -84,7 +83,6 @@ def test_a_path_and_a_url_say_the_same(folder: Path, server: Server) -> None:
 def test_a_server_without_ranges(server: Server) -> None:
     with pytest.raises(FetchError, match="its server has no range requests"):
         open_source(f"{server.hub}/plain/whole.gguf")
-    time.sleep(0.2)
     # What the system's buffers took before the connection was closed.
     assert sum(entry["sent"] for entry in server.log) < 8 << 20
 

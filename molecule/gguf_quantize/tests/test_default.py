@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -192,18 +194,77 @@ def test_modes(manifest: dict[str, Any]) -> None:
     assert POINTER.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_recipe_that_the_engine_does_not_follow(run_playbook: Any, tmp_path: Path) -> None:
+def start(*variables: str) -> subprocess.Popen[str]:
+    """Run converge.yml with other variables."""
+    return subprocess.Popen(
+        [
+            "ansible-playbook",
+            f"--inventory={PROJECT}/inventory/lab",
+            *(f"--extra-vars={variable}" for variable in variables),
+            str(PROJECT / "molecule/gguf_quantize/converge.yml"),
+        ],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def told(run: subprocess.Popen[str]) -> str:
+    """All it said, on one line."""
+    return " ".join(run.communicate(timeout=300)[0].split())
+
+
+def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path) -> None:
     """One that is wrong about the engine: told beforehand, refused with the tensors named, and what is in use stays."""
     recipe = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
     recipe["engine"][0]["type"] = "iq5_k"
     recipe["rules"].append({"match": r"attn_gate\.weight", "type": "iq2_k", "reason": "so that the key differs"})
     (tmp_path / "rpi5-16gb-card.yml").write_text(yaml.safe_dump(recipe))
     before = os.readlink(POINTER)
-    models = {path.name for path in FOLDER.glob("*.gguf*")}
-    run = run_playbook(f"--extra-vars=only={tmp_path}/rpi5-16gb-card.yml", "molecule/gguf_quantize/converge.yml")
-    told = " ".join((run.stdout + run.stderr).split())
+    run = start(f"only={tmp_path}/rpi5-16gb-card.yml")
+    said = told(run)
     assert run.returncode != 0
-    assert "engine makes blk.*.attn_v.weight (3 of them) iq5_k; by its source it makes it iq4_k" in told
-    assert "blk.3.attn_v.weight is iq4_k, predicted was iq5_k" in told
+    assert "engine makes blk.*.attn_v.weight (3 of them) iq5_k; by its source it makes it iq4_k" in said
+    assert "blk.3.attn_v.weight is iq4_k, predicted was iq5_k" in said
     assert os.readlink(POINTER) == before
-    assert {path.name for path in FOLDER.glob("*.gguf*")} == models
+    assert {path.name for path in FOLDER.glob("*.gguf*")} == {read_manifest(name)["file"] for name in TYPES}
+
+
+def test_killed_while_it_quantizes(tmp_path: Path) -> None:
+    """What is half made has no model's name; meanwhile nothing else is quantized; the next run makes it anew."""
+    recipe = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
+    recipe["rules"][0]["type"] = "q6_K"
+    (tmp_path / "other.yml").write_text(yaml.safe_dump(recipe))
+    variable = f"only={tmp_path}/other.yml"
+    job = FOLDER.parent / ".jobs/quantize"
+    # Stopped at once, so that it surely is in the middle, however fast this machine is.
+    (job / "job.json").unlink()
+    run = start(variable, "gguf_quantize_threads=1")
+    for _ in range(12000):
+        if (job / "job.json").exists() and list(FOLDER.glob("*.gguf.part")):
+            break
+        assert run.poll() is None, told(run)
+        time.sleep(0.01)
+    group = json.loads((job / "job.json").read_text())["pid"]
+    os.killpg(group, signal.SIGSTOP)
+    second = start(variable, "gguf_quantize_threads=2")
+    said = told(second)
+    assert second.returncode != 0
+    assert "is busy since" in said
+    os.killpg(group, signal.SIGCONT)
+    os.killpg(group, signal.SIGKILL)
+    said = told(run)
+    assert run.returncode != 0
+    assert "was killed" in said
+    assert {path.name for path in FOLDER.glob("*.gguf")} == {read_manifest(name)["file"] for name in TYPES}
+    assert not (FOLDER / "other.json").exists()
+    assert len(list(FOLDER.glob("*.gguf.part"))) == 1
+
+    shown = start(variable, "gguf_quantize_threads=1")
+    again = told(shown)
+    assert shown.returncode == 0, again
+    made = json.loads((FOLDER / "other.json").read_text())
+    assert made["types"]["blk.0.ffn_up_shexp.weight"] == "q6_K"
+    assert made["sha256"] == hashlib.sha256((FOLDER / made["file"]).read_bytes()).hexdigest()
+    assert not list(FOLDER.glob("*.part"))
