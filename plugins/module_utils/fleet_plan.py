@@ -210,7 +210,10 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
     sections: list[tuple[str, list[str], Table | None]] = [
         (
             "What it would be made from",
-            [f"{source['location']}, {source['bytes']:,} bytes ({source['bytes'] / GIB:.2f} GiB)"],
+            [
+                f"{source['location']}, {source['bytes']:,} bytes ({source['bytes'] / GIB:.2f} GiB)"
+                + (f", of which {source['transferred']:,} were read" if source.get("transferred") else "")
+            ],
             None,
         ),
         (

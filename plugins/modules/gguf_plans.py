@@ -71,6 +71,7 @@ argument:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gguf_http import shown
 from ansible.module_utils.gguf_source import HUB, is_url
 from ansible.module_utils.model_plan import PlanError, make_plans
 
@@ -106,7 +107,11 @@ def main() -> None:
     module.exit_json(
         changed=False,
         plans=plans,
-        source={"location": params["source"], "bytes": source.size, "transferred": source.transferred},
+        source={
+            "location": shown(params["source"]) if is_url(params["source"]) else params["source"],
+            "bytes": source.size,
+            "transferred": source.transferred,
+        },
     )
 
 
