@@ -11,9 +11,10 @@ some types add to each row are those of ik_llama.cpp (``enum ggml_type`` in ``gg
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, NamedTuple
 
 MAGIC = b"GGUF"
@@ -30,6 +31,8 @@ MAX_NAME_BYTES = 63  # GGML_MAX_NAME less the closing zero
 MAX_DIMENSIONS = 4
 MAX_ELEMENTS = 1 << 48
 KEPT_ARRAY = 1024
+KEPT_STRINGS = 8
+MAX_PARTS = 1024
 CHUNK = 1 << 20
 
 
@@ -140,7 +143,7 @@ TYPES_BY_ID = {kind.id: kind for kind in _TYPES}
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of the header; ``offset`` counts from the start of the data."""
+    """One tensor of the header; ``offset`` counts from the start of the data, in its own part of a split file."""
 
     name: str
     shape: tuple[int, ...]
@@ -162,7 +165,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Array:
-    """What is kept of an array that is too long, or of strings: only how many elements it has."""
+    """What is kept of a long array (more than KEPT_ARRAY numbers, KEPT_STRINGS strings): how many elements it has."""
 
     count: int
 
@@ -285,6 +288,8 @@ class _Reader:
         count = self.number("Q", what)
         if count > MAX_ARRAY:
             raise GGUFError(f"{what} claims an array of {count} elements, more than {MAX_ARRAY}: the file is damaged")
+        if kind == _STRING and count <= KEPT_STRINGS:
+            return [self.text(MAX_STRING_BYTES, what) for _ in range(count)]
         if kind == _STRING:
             for _ in range(count):
                 length = self.number("Q", what)
@@ -376,3 +381,49 @@ def _check_layout(tensors: tuple[Tensor, ...], alignment: int, data_start: int, 
         raise GGUFError(
             f"the file has {size} bytes, but its tensor {before!r} ends at {data_start + end}: it is cut off"
         )
+
+
+_PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+def part_names(name: str) -> tuple[str, ...]:
+    """The names of all files of a model of which ``name`` is the first; ``name`` alone where it is not split.
+
+    Raises GGUFError where ``name`` is a later part.
+    """
+    found = _PART.fullmatch(name)
+    if not found:
+        return (name,)
+    count = int(found["count"])
+    if not 1 <= count <= MAX_PARTS:
+        raise GGUFError(f"{name}: a model of {count} parts cannot be")
+    names = tuple(f"{found['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1))
+    if int(found["number"]) != 1:
+        raise GGUFError(f"{name} is a later part of a split model; name its first part, {names[0]}")
+    return names
+
+
+def merge_headers(headers: Sequence[Header]) -> Header:
+    """One header for all parts of a split model, in order; that of a whole file stays as it is.
+
+    Metadata and layout are those of the first part, as for the engine. Raises GGUFError where the parts do not belong
+    together, and for a single file that is a part of something.
+    """
+    first = headers[0]
+    count = first.metadata.get("split.count", 0)
+    if len(headers) == 1 and (type(count) is not int or count <= 1):
+        return first
+    for number, header in enumerate(headers):
+        told, of = header.metadata.get("split.no", 0), header.metadata.get("split.count", 0)
+        if (told, of) != (number, len(headers)):
+            raise GGUFError(
+                f"part {number + 1} of {len(headers)} says of itself that it is number {told!r} (from 0) of {of!r}: "
+                "the parts do not belong together, or were renamed"
+            )
+    tensors = tuple(tensor for header in headers for tensor in header.tensors)
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise GGUFError("a tensor stands in two parts of the split model: the parts do not belong together")
+    total = first.metadata.get("split.tensors.count", len(tensors))
+    if total != len(tensors):
+        raise GGUFError(f"the parts hold {len(tensors)} tensors together, and the first says there are {total!r}")
+    return replace(first, tensors=tensors)

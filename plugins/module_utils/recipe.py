@@ -16,8 +16,10 @@ A recipe is data (see ``roles/gguf_quantize/files/recipes``)::
     engine:                            # what the engine does of itself where no rule matches
       - {match: 'attn_v\\.weight', type: iq4_k, reason: ...}
 
-The engine's own choices depend on base type, model and version. They are not computed here: the recipe states them in
-``engine``, and the result is compared with that, tensor by tensor, before it is published.
+What the engine chooses by itself depends on base type, model and version. A recipe states it in ``engine``, and that
+counts; where it states nothing, ``file_type.py`` knows. The result is compared with it, tensor by tensor, before it is
+published. Rules that match nothing, large tensors that nothing names, and statements that the engine's source does not
+bear out are told beforehand.
 
 Source of the semantics: ``src/llama-quantize.cpp`` and ``examples/quantize/quantize.cpp`` of ik_llama.cpp.
 """
@@ -29,6 +31,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.file_type import BASE_TYPES, FEWEST_EXPERTS, NO_OPTION, ONLY_OUTPUT, own_choices
 from ansible.module_utils.gguf import (
     DEFAULT_ALIGNMENT,
     TYPES,
@@ -45,22 +48,6 @@ class RecipeError(ValueError):
     """The recipe is wrong, or cannot be used with this source; the text says why."""
 
 
-# File types whose name is not simply that of their tensor type.
-_BASE_TYPES = {
-    "IQ2_S": "iq2_xs",
-    "IQ2_M": "iq2_s",
-    "IQ3_XS": "iq3_s",
-    "IQ3_M": "iq3_s",
-    "IQ3_KL": "iq3_k",
-    "Q2_K_S": "q2_K",
-    "Q3_K_S": "q3_K",
-    "Q3_K_M": "q3_K",
-    "Q3_K_L": "q3_K",
-    "Q4_K_S": "q4_K",
-    "Q4_K_M": "q4_K",
-    "Q5_K_S": "q5_K",
-    "Q5_K_M": "q5_K",
-}
 # Rows of such types are woven together for one kind of processor; the engine does it when it loads, if it should.
 _WOVEN = re.compile(r"_r\d+$|x\d$")
 _NOT_BASES = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64", "i2_s", "tq1_0", "tq2_0", "nvfp4", "q1_0_g128")
@@ -68,7 +55,7 @@ _TARGETS = frozenset(name for name in TYPES if not _WOVEN.search(name)) - frozen
     ("f64", "i8", "i16", "i32", "i64", "i2_s", "tq1_0", "tq2_0", "nvfp4")
 )
 _BASES = {name.upper(): name for name in _TARGETS if name not in _NOT_BASES}
-_BASES.update(_BASE_TYPES)
+_BASES.update(BASE_TYPES)
 
 # The options, and the part of a name for which the engine asks each. It looks for attn_q before attn_qkv, and finds
 # the former in the latter: so --attn-q-type decides attn_qkv too, and --attn-qkv-type never has a say.
@@ -79,8 +66,6 @@ _ATTENTION = {
     "output": re.compile(r"attn_output\.weight"),
 }
 _ATTENTION_OPTIONS = ("q", "k", "v", "qkv", "output")
-_ONLY_OUTPUT = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ2_KS")
-_NONE = ("IQ2_KT",)
 
 # What is never quantized, beside everything with fewer than two dimensions.
 _KEPT = re.compile(
@@ -119,7 +104,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A checked recipe; the fields are those of the file."""
+    """A checked recipe; the fields are those of the file. Empty types of embedding and output: the engine chooses."""
 
     title: str
     origin: str
@@ -226,9 +211,16 @@ def _rule(item: Any, where: str) -> Rule:
 
 def _honoured(base: str) -> tuple[str, ...]:
     """The --attn-*-type options that have a say with this base."""
-    if base in _NONE:
+    if base in NO_OPTION:
         return ()
-    return ("output",) if base in _ONLY_OUTPUT else tuple(_ATTENTION)
+    return ("output",) if base in ONLY_OUTPUT else tuple(_ATTENTION)
+
+
+def plain(base: str, architecture: str) -> Recipe:
+    """What ``llama-quantize SOURCE RESULT BASE`` does, without any option. Raises RecipeError for an unknown base."""
+    if base not in _BASES:
+        raise RecipeError(f"the file type {base!r} is not one of {', '.join(sorted(_BASES))}")
+    return Recipe(base, "llama-quantize", architecture, base, False, True, "", "", {}, (), ())
 
 
 def effective(recipe: Recipe) -> dict[str, Any]:
@@ -249,7 +241,10 @@ def quantize_argv(recipe: Recipe, program: str, source: str, result: str, imatri
         argv.append("--allow-requantize")
     if imatrix:
         argv += ["--imatrix", imatrix]
-    argv += ["--token-embedding-type", recipe.token_embedding, "--output-tensor-type", recipe.output]
+    if recipe.token_embedding:
+        argv += ["--token-embedding-type", recipe.token_embedding]
+    if recipe.output:
+        argv += ["--output-tensor-type", recipe.output]
     for option in _ATTENTION_OPTIONS:
         if option in recipe.attention:
             argv += [f"--attn-{option}-type", recipe.attention[option]]
@@ -258,18 +253,23 @@ def quantize_argv(recipe: Recipe, program: str, source: str, result: str, imatri
     return [*argv, source, result, recipe.base, *([str(threads)] if threads else [])]
 
 
-def predict_type(recipe: Recipe, tensor: Tensor) -> str:
-    """The type the engine will give ``tensor`` of the source. Raises RecipeError where it would refuse."""
-    if tensor.dimensions < 2 or _KEPT.search(tensor.name):
+def quantizable(tensor: Tensor) -> bool:
+    """Whether the engine quantizes ``tensor`` at all, whatever the recipe says."""
+    return tensor.dimensions > 1 and not _KEPT.search(tensor.name)
+
+
+def predict_type(recipe: Recipe, tensor: Tensor, own: str = "") -> str:
+    """The type the engine will give ``tensor`` of the source. Raises RecipeError where it would refuse.
+
+    ``own``: what the engine chooses by itself; empty for the base type.
+    """
+    if not quantizable(tensor):
         return tensor.type
-    if tensor.name == "token_embd.weight":
-        wanted = recipe.token_embedding
-    elif tensor.name == "output.weight":
-        wanted = recipe.output
-    else:
-        wanted = _chosen(recipe, tensor.name)
-        if TYPES[wanted].block == 256 and tensor.shape[0] % 256:
-            wanted = _FALLBACK.get(wanted, "iq4_nl")
+    wanted, _ = _decided(recipe, tensor.name, own)
+    # Types given by these two options are taken as they are.
+    as_given = {"token_embd.weight": recipe.token_embedding, "output.weight": recipe.output}.get(tensor.name)
+    if not as_given and TYPES[wanted].block == 256 and tensor.shape[0] % 256:
+        wanted = _FALLBACK.get(wanted, "iq4_nl")
     if tensor.shape[0] % TYPES[wanted].block:
         raise RecipeError(f"tensor {tensor.name} has rows of {tensor.shape[0]} elements, which {wanted} cannot hold")
     if wanted != tensor.type and tensor.type not in ("f32", "f16", "bf16") and not recipe.allow_requantize:
@@ -280,23 +280,32 @@ def predict_type(recipe: Recipe, tensor: Tensor) -> str:
     return wanted
 
 
-def _chosen(recipe: Recipe, name: str) -> str:
+def _decided(recipe: Recipe, name: str, own: str) -> tuple[str, Rule | str]:
+    """The type of a tensor by its name, and what decided: a rule, a key of the recipe, or '' for the engine itself."""
+    if name == "token_embd.weight" and recipe.token_embedding:
+        return recipe.token_embedding, "token_embedding"
+    if name == "output.weight" and recipe.output:
+        return recipe.output, "output"
     for rule in recipe.rules + recipe.engine:
         if rule.found_in(name):
-            return rule.type
+            return rule.type, rule
     for option, pattern in _ATTENTION.items():
         if option in _honoured(recipe.base) and option in recipe.attention and pattern.search(name):
-            return recipe.attention[option]
-    return _BASES[recipe.base]
+            return recipe.attention[option], "attention"
+    return own or _BASES[recipe.base], ""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What quantizing will give: each tensor (offsets are not predicted), and sizes in bytes."""
+    """What quantizing will give: each tensor (offsets are not predicted), and sizes in bytes.
+
+    ``warnings``: sentences about what the recipe probably does not mean.
+    """
 
     tensors: tuple[Tensor, ...]
     tensor_bytes: int
     file_bytes: int
+    warnings: tuple[str, ...] = ()
 
 
 def predict(recipe: Recipe, source: Header, imatrix: Imatrix | None, imatrix_name: str) -> Prediction:
@@ -314,13 +323,84 @@ def predict(recipe: Recipe, source: Header, imatrix: Imatrix | None, imatrix_nam
         )
     if recipe.requires_imatrix and imatrix is None:
         raise RecipeError("the recipe requires an importance matrix")
+    own = _own_choices(recipe, source, imatrix is not None)
     try:
-        tensors = tuple(Tensor(item.name, item.shape, predict_type(recipe, item)) for item in source.tensors)
+        tensors = tuple(
+            Tensor(item.name, item.shape, predict_type(recipe, item, own.get(item.name, ""))) for item in source.tensors
+        )
         sizes = [tensor_bytes(item.type, item.shape) for item in tensors]
     except GGUFError as error:
         raise RecipeError(str(error)) from None
     header = _header_bytes(source, imatrix, imatrix_name)
-    return Prediction(tensors, sum(sizes), file_bytes(header, sizes))
+    return Prediction(tensors, sum(sizes), file_bytes(header, sizes), tuple(_warnings(recipe, source, own)))
+
+
+def _own_choices(recipe: Recipe, source: Header, has_imatrix: bool) -> dict[str, str]:
+    """What the engine would choose for each tensor if no option decided; empty for models whose kind is not known."""
+    experts, layers = (
+        source.metadata.get(f"{source.architecture}.{key}", 0) for key in ("expert_count", "block_count")
+    )
+    if not (isinstance(experts, int) and isinstance(layers, int) and experts >= FEWEST_EXPERTS):
+        return {}
+    return own_choices(
+        recipe.base,
+        _BASES[recipe.base],
+        filter(quantizable, source.tensors),
+        layers,
+        any(tensor.name == "output.weight" for tensor in source.tensors),
+        has_imatrix,
+    )
+
+
+# Elements of a tensor that is worth a warning: a thousandth of this would not be seen in the size of a model.
+_LARGE = 1 << 20
+
+
+def _warnings(recipe: Recipe, source: Header, own: dict[str, str]) -> list[str]:
+    """What of the recipe does not take effect on ``source``, and what of the source the recipe forgets."""
+    rules = recipe.rules + recipe.engine
+    places = [f"rules[{index}]" for index in range(len(recipe.rules))]
+    places += [f"engine[{index}]" for index in range(len(recipe.engine))]
+    decides = [0] * len(rules)
+    unnamed: dict[tuple[str, str], int] = {}
+    refuted: dict[tuple[str, str, str], int] = {}
+    names = [tensor.name for tensor in source.tensors]
+    for tensor in filter(quantizable, source.tensors):
+        kind, by = _decided(recipe, tensor.name, own.get(tensor.name, ""))
+        group = _group(tensor.name)
+        if isinstance(by, Rule):
+            index = next(index for index, rule in enumerate(rules) if rule is by)
+            decides[index] += 1
+            computed = own.get(tensor.name, kind)
+            if index >= len(recipe.rules) and computed != kind:
+                key = (places[index], group, computed)
+                refuted[key] = refuted.get(key, 0) + 1
+        elif not by and rules and tensor.elements >= _LARGE:
+            unnamed[group, kind] = unnamed.get((group, kind), 0) + 1
+    lines = []
+    for place, rule, count in zip(places, rules, decides):
+        if not count:
+            why = "an earlier one decides, or they are never quantized" if any(map(rule.found_in, names)) else ""
+            lines.append(
+                f"{place} ({rule.match}) decides no tensor of this source"
+                + (f": {why}" if why else ", for it matches no name")
+            )
+    for (group, kind), count in unnamed.items():
+        lines.append(
+            f"{group} ({count} of them) is named by no rule, and the engine makes it {kind} by itself: "
+            "add a rule, or say under 'engine' that it is meant"
+        )
+    for (place, group, computed), count in refuted.items():
+        lines.append(
+            f"{place} says that the engine makes {group} ({count} of them) {rules[places.index(place)].type}; "
+            f"by its source it makes it {computed}"
+        )
+    return lines
+
+
+def _group(name: str) -> str:
+    """The name of a tensor without the layer's number."""
+    return re.sub(r"\.\d+\.", ".*.", name)
 
 
 def _header_bytes(source: Header, imatrix: Imatrix | None, imatrix_name: str) -> int:
@@ -370,8 +450,7 @@ def groups(tensors: tuple[Tensor, ...]) -> dict[str, dict[str, dict[str, int]]]:
     """Tensors summed up by name (without the layer's number) and type: ``{group: {type: {tensors, bytes}}}``."""
     table: dict[str, dict[str, dict[str, int]]] = {}
     for tensor in tensors:
-        name = re.sub(r"\.\d+\.", ".*.", tensor.name)
-        row = table.setdefault(name, {}).setdefault(tensor.type, {"tensors": 0, "bytes": 0})
+        row = table.setdefault(_group(tensor.name), {}).setdefault(tensor.type, {"tensors": 0, "bytes": 0})
         row["tensors"] += 1
         row["bytes"] += tensor_bytes(tensor.type, tensor.shape)
     return table

@@ -11,9 +11,9 @@ import re
 import shlex
 from typing import Any
 
-Arguments = list[list[str]]
+from ansible.module_utils.footprint import fit
 
-MIB = 1 << 20
+Arguments = list[list[str]]
 
 
 def is_loopback(host: str) -> bool:
@@ -97,7 +97,7 @@ def server_problems(
     api_keys: int,
     board: dict[str, Any],
     reserve_mib: int,
-    footprint: dict[str, int] | None,
+    plan: dict[str, Any],
 ) -> list[str]:
     """Sentences, one for each reason why this server must not be started with these options; empty if none.
 
@@ -106,7 +106,7 @@ def server_problems(
         api_keys: how many API keys are set.
         board: what module `board_facts` returned.
         reserve_mib: memory left to the rest of the board.
-        footprint: bytes of memory by purpose with their `total`, or None where the model is not known yet.
+        plan: the model's plan or manifest (`tensor_bytes`, `hparams`); empty where the model is not known yet.
     """
     problems = []
     if not is_loopback(options["host"]) and not api_keys:
@@ -121,14 +121,8 @@ def server_problems(
         for name in ("threads", "threads_batch", "context", "parallel", "ubatch")
         if options[name] < 1
     ]
-    if footprint and not problems:
-        room = board["memory_mib"] - reserve_mib
-        need = footprint["total"] // MIB
-        if need > room:
-            parts = ", ".join(f"{name} {size // MIB}" for name, size in footprint.items() if name != "total")
-            problems.append(
-                f"the model needs {need} MiB of memory at llama_server_context {options['context']} ({parts}),"
-                f" and this board has {room} MiB for it ({board['memory_mib']} less {reserve_mib} for the system,"
-                " llama_server_memory_reserve_mib): choose a smaller recipe or context, or a board with more memory"
-            )
+    if plan and not problems:
+        found = fit(plan, options, board["memory_mib"], reserve_mib)
+        if not found["fits"]:
+            problems.append(found["sentence"])
     return problems

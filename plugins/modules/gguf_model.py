@@ -33,15 +33,34 @@ options:
     type: dict
     required: true
   source:
-    description: The GGUF file to quantize.
-    type: path
+    description:
+      - The GGUF file to quantize, of a split one its first part. Where it is still a URL, in check mode, the plan
+        is made from what its server sends.
+    type: str
     required: true
   source_sha256:
-    description: What the source's sha256 must be. Empty where that is not known.
-    type: str
-    default: ""
+    description: What the sha256 of the source, or of each of its parts, must be. Empty where that is not known.
+    type: list
+    elements: str
+    default: []
   imatrix:
     description: The importance matrix. Empty where there is none.
+    type: str
+    default: ""
+  source_from:
+    description: What the source was fetched from, for the manifest. Empty where it was not.
+    type: str
+    default: ""
+  imatrix_from:
+    description: What the importance matrix was fetched from, for the manifest.
+    type: str
+    default: ""
+  hub:
+    description: The server of C(hf://) locations.
+    type: str
+    default: https://huggingface.co
+  token:
+    description: Access token for the hub. No other server gets it.
     type: str
     default: ""
   engine_root:
@@ -88,7 +107,7 @@ path:
   returned: when there is a key
   type: str
 argv:
-  description: The command that makes it.
+  description: The command that makes it. Not there where that command has ended and left its result.
   returned: when it does not stand, outside check mode
   type: list
   elements: str
@@ -113,17 +132,20 @@ argument:
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.gguf import GGUFError
+from ansible.module_utils.gguf_http import shown
+from ansible.module_utils.gguf_source import HUB, is_url, part_locations
+from ansible.module_utils.jobs import locked
 from ansible.module_utils.keys import content_key
 from ansible.module_utils.model_plan import Plan, PlanError, check_room, make_plan, read_gguf, table
 from ansible.module_utils.recipe import differences, effective, quantize_argv
 from ansible.module_utils.stamp import sha256_of, stamped_sha256
+from ansible.module_utils.stores import make_folder, stamp_path
 
 SHOWN = 20  # of the tensors that differ
 
@@ -145,11 +167,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def make_folder(path: Path) -> None:
-    """Make the folder, readable by all whatever the umask is."""
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(0o755)
+def in_use(folder: Path, recipe_name: str) -> dict[str, Any]:
+    """The manifest of the model that a new one is compared with: of this recipe, or else the newest of any."""
+    pointers = [path for path in folder.glob("*.json") if path.is_symlink()]
+    pointers.sort(key=lambda path: path.lstat().st_mtime)
+    for pointer in [folder / f"{recipe_name}.json", *reversed(pointers)]:
+        manifest = read_json(pointer)
+        if {"recipe", "size", "groups"} <= set(manifest):
+            return manifest
+    return {}
 
 
 class Model:
@@ -158,23 +184,16 @@ class Model:
     def __init__(self, params: dict[str, Any], plan: Plan, release: dict[str, Any], keep: bool) -> None:
         self.params = params
         self.plan = plan
-        self.source = Path(params["source"])
+        self.source = Path(params["source"]).expanduser()
         self.imatrix = Path(params["imatrix"]).expanduser() if params["imatrix"] else None
         self.folder = Path(params["root"]) / params["name"]
-        source = self._stamped(self.source, "source", keep)
+        source = self._source(keep)
         matrix = self._stamped(self.imatrix, "imatrix", keep) if self.imatrix else None
         self.inputs = {
-            "source": source,
-            "imatrix": matrix,
+            "source": {**source, **self._origin("source_from")},
+            "imatrix": matrix and {**matrix, **self._origin("imatrix_from")},
             "engine": {"commit": release["commit"], "key": release["key"]},
         }
-        wanted = params["source_sha256"]
-        if wanted and source["sha256"] != wanted.lower():
-            raise ModelError(
-                "source_sha256",
-                f"{self.source} has the sha256 {source['sha256']}, not {wanted}: "
-                "it is damaged or another file; get it again, or correct the number",
-            )
         self.key = content_key(
             {
                 "source": source["sha256"],
@@ -187,15 +206,42 @@ class Model:
         self.part = self.folder / f"{self.key}.gguf.part"
         self.manifest = self.folder / f"{self.key}.json"
         self.pointer = self.folder / f"{params['recipe_name']}.json"
-        self.job = self.folder / ".jobs" / self.key
+        # One for all models: only one is quantized at a time.
+        self.job = Path(params["root"]) / ".jobs" / "quantize"
+        for made in (self.path, self.part):
+            if any(Path(part).resolve() == made.resolve() for part in part_locations(str(self.source))):
+                raise ModelError("source", f"{self.source} is where the model itself would be made; put it elsewhere")
+
+    def _origin(self, argument: str) -> dict[str, str]:
+        """Where a file was fetched from, without what may be secret in a URL."""
+        return {"from": shown(self.params[argument])} if self.params[argument] else {}
+
+    def _source(self, keep: bool) -> dict[str, Any]:
+        """The source's file (of a split one the first part), size and sha256: of several parts that of all theirs."""
+        paths = [Path(part) for part in part_locations(str(self.source))]
+        wanted = [sha256.lower() for sha256 in self.params["source_sha256"]]
+        if wanted and len(wanted) != len(paths):
+            raise ModelError("source_sha256", f"{self.source} has {len(paths)} parts: give a sha256 for each, or none")
+        parts = [self._stamped(path, "source", keep) for path in paths]
+        for path, part, sha256 in zip(paths, parts, wanted):
+            if part["sha256"] != sha256:
+                raise ModelError(
+                    "source_sha256",
+                    f"{path} has the sha256 {part['sha256']}, not {sha256}: "
+                    "it is damaged or another file; get it again, or correct the number",
+                )
+        if len(parts) == 1:
+            return parts[0]
+        every = "".join(f"{part['sha256']}  {part['file']}\n" for part in parts)
+        whole = {"sha256": hashlib.sha256(every.encode()).hexdigest(), "size": sum(part["size"] for part in parts)}
+        return {**whole, "file": parts[0]["file"], "parts": parts}
 
     def _stamped(self, path: Path, argument: str, keep: bool) -> dict[str, Any]:
-        stamps = Path(self.params["root"]) / ".stamps"
+        root = Path(self.params["root"])
         try:
             if keep:
-                make_folder(stamps)
-            where = stamps / (hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12] + ".json")
-            sha256, _ = stamped_sha256(path, where, keep)
+                make_folder(root / ".stamps")
+            sha256, _ = stamped_sha256(path, stamp_path(root, path), keep)
             return {"sha256": sha256, "size": path.stat().st_size, "file": path.name}
         except OSError as error:
             raise ModelError(argument, str(error)) from None
@@ -226,6 +272,26 @@ class Model:
             self.params["threads"],
         )
         return command, str((self.imatrix or self.source).absolute().parent)
+
+    def made(self) -> bool:
+        """Whether the very command has ended well and left its result, while nobody was there to publish it."""
+        job, ended = read_json(self.job / "job.json"), read_json(self.job / "exit.json")
+        return (
+            self.part.is_file()
+            and ended.get("rc") == 0
+            and "id" in job
+            and ended.get("id") == job["id"]
+            and self.argv() == (job.get("argv"), job.get("chdir"))
+            and not locked(str(self.job))
+            and self.part.stat().st_mtime >= job.get("started", float("inf"))
+        )
+
+    def clear(self) -> None:
+        """Remove what other attempts have left half made. Nobody works on it: the lock says so."""
+        if not locked(str(self.job)):
+            for part in Path(self.params["root"]).glob("*/*.gguf.part"):
+                if part != self.part:
+                    part.unlink()
 
     def publish(self) -> dict[str, Any]:
         """Compare what was made with what was predicted, then name it, write the manifest, move the pointer."""
@@ -259,6 +325,7 @@ class Model:
             "file": self.path.name,
             "size": size,
             "sha256": sha256_of(self.part),
+            "quantized": effective(self.plan.recipe),
             **self.inputs,
             **{name: self.plan.facts[name] for name in ("architecture", "hparams", "tensor_bytes", "types", "groups")},
         }
@@ -266,22 +333,30 @@ class Model:
         self.part.replace(self.path)
         write_file(self.manifest, json.dumps(manifest, indent=1) + "\n")
         point(self.pointer, self.manifest.name)
-        shutil.rmtree(self.job, ignore_errors=True)
         return manifest
 
 
 def run(module: AnsibleModule) -> dict[str, Any]:
     params = module.params
-    imatrix = Path(params["imatrix"]).expanduser() if params["imatrix"] else None
-    plan = make_plan(Path(params["source"]), params["recipe"], imatrix)
+    remote = is_url(params["source"]) or is_url(params["imatrix"])
+
+    def location(given: str) -> Path | str:
+        return given if is_url(given) else Path(given).expanduser()
+
+    imatrix = location(params["imatrix"]) if params["imatrix"] else None
+    plan = make_plan(location(params["source"]), params["recipe"], imatrix, params["token"], params["hub"])
     folder = Path(params["root"]) / params["name"]
-    before = read_json(folder / f"{params['recipe_name']}.json")
+    before = in_use(folder, params["recipe_name"])
     diff = {
-        "before_header": "model in use",
+        "before_header": f"by the recipe {before['recipe']}, {before['size']} bytes" if before else "no model yet",
         "before": table(before.get("groups", {})),
         "after_header": f"by the recipe {params['recipe_name']}, {plan.prediction.file_bytes} bytes",
         "after": table(plan.facts["groups"]),
     }
+    if remote and module.check_mode:
+        return {"changed": True, "key": "", "finished": False, "diff": diff}
+    if remote:
+        raise ModelError("source", "it is not fetched yet")
     release = read_json(Path(params["engine_root"]) / "current" / "release.json")
     if not {"commit", "key"} <= set(release):
         if module.check_mode:
@@ -307,6 +382,9 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if module.check_mode:
         return result
     make_folder(model.folder)
+    if model.made():
+        return result
+    model.clear()
     argv, chdir = model.argv()
     return {**result, "argv": argv, "chdir": chdir, "job": str(model.job)}
 
@@ -318,9 +396,13 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "recipe_name": {"type": "str", "required": True},
             "recipe": {"type": "dict", "required": True},
-            "source": {"type": "path", "required": True},
-            "source_sha256": {"type": "str", "default": ""},
+            "source": {"type": "str", "required": True},
+            "source_sha256": {"type": "list", "elements": "str", "default": []},
             "imatrix": {"type": "str", "default": ""},
+            "source_from": {"type": "str", "default": ""},
+            "imatrix_from": {"type": "str", "default": ""},
+            "hub": {"type": "str", "default": HUB},
+            "token": {"type": "str", "default": "", "no_log": True},
             "engine_root": {"type": "path", "required": True},
             "threads": {"type": "int", "default": 0},
             "state": {"type": "str", "choices": ["looked", "published"], "default": "looked"},

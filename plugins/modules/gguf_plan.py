@@ -12,21 +12,33 @@ description:
   - In check mode a missing source or matrix is only a warning, and the plan is empty.
 options:
   source:
-    description: The GGUF file to quantize.
-    type: path
+    description: The GGUF file to quantize (of a split one its first part), by path, URL or C(hf://OWNER/NAME@REVISION/FILE).
+    type: str
     required: true
   recipe:
     description: The recipe's data, as read from its file.
     type: dict
     required: true
   imatrix:
-    description: The importance matrix, in the engine's legacy form. Empty where there is none.
+    description: The importance matrix, by path or URL. Empty where there is none.
+    type: str
+    default: ""
+  hub:
+    description: The server of C(hf://) locations.
+    type: str
+    default: https://huggingface.co
+  token:
+    description: Access token for the hub. No other server gets it.
     type: str
     default: ""
   folder:
     description:
       - Where the result shall be. Its disk must have room for it, unless a model of just this size is there already.
     type: path
+  beside:
+    description: Bytes that are still to be fetched to that disk.
+    type: int
+    default: 0
 author:
   - ik-llama-pi
 """
@@ -43,7 +55,9 @@ RETURN = r"""
 plan:
   description:
     - Keys are C(architecture), C(hparams) (what the size in memory depends on), C(tensor_bytes), C(file_bytes),
-      C(types) (tensor to type) and C(groups) (name without layer, then type, then number of C(tensors) and C(bytes)).
+      C(types) (tensor to type), C(groups) (name without layer, then type, then number of C(tensors) and C(bytes)),
+      C(bytes_per_token) (what generation reads), C(least_bits) (of what every token reads), C(rounded_on_arm) (names)
+      and C(warnings), which are given as warnings too.
   returned: success
   type: dict
 argument:
@@ -55,32 +69,42 @@ argument:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.gguf_source import HUB, is_url
 from ansible.module_utils.model_plan import PlanError, check_room, make_plan
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "source": {"type": "path", "required": True},
+            "source": {"type": "str", "required": True},
             "recipe": {"type": "dict", "required": True},
             "imatrix": {"type": "str", "default": ""},
+            "hub": {"type": "str", "default": HUB},
+            "token": {"type": "str", "default": "", "no_log": True},
             "folder": {"type": "path"},
+            "beside": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
     params = module.params
-    imatrix = Path(params["imatrix"]).expanduser() if params["imatrix"] else None
+
+    def location(given: str) -> Path | str:
+        return given if is_url(given) else Path(given).expanduser()
+
+    imatrix = location(params["imatrix"]) if params["imatrix"] else None
     folder = Path(params["folder"]) if params["folder"] else None
     try:
-        plan = make_plan(Path(params["source"]), params["recipe"], imatrix)
+        plan = make_plan(location(params["source"]), params["recipe"], imatrix, params["token"], params["hub"])
         size = plan.prediction.file_bytes
         if folder and not any(model.stat().st_size == size for model in folder.glob("*.gguf")):
-            check_room(folder, size)
+            check_room(folder, size + params["beside"])
     except PlanError as error:
         if module.check_mode and error.missing:  # an earlier step may be about to bring it
             module.warn(f"{error}. Until then it cannot be said what would be made")
             module.exit_json(changed=False, plan={})
         module.fail_json(msg=str(error), argument=error.argument)
+    for warning in plan.facts["warnings"]:
+        module.warn(f"recipe: {warning}")
     module.exit_json(changed=False, plan=plan.facts)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from ansible.module_utils.gguf import Tensor, file_bytes, tensor_bytes
 from ansible.module_utils.model_plan import PlanError, check_room, make_plan
 from gguf_files import header_bytes
+from range_server import Server
 
 METADATA = {"general.architecture": "qwen35moe", "general.file_type": 7, "general.quantization_version": 2}
 SOURCE = [Tensor("token_embd.weight", (256, 4), "f16"), Tensor("blk.0.ffn_up.weight", (256, 8), "f16")]
@@ -56,8 +59,12 @@ class World:
             "recipe_name": "small",
             "recipe": RECIPE,
             "source": str(self.source),
-            "source_sha256": "",
+            "source_sha256": [],
             "imatrix": "",
+            "source_from": "",
+            "imatrix_from": "",
+            "hub": "https://hub.test",
+            "token": "",
             "engine_root": str(folder / "engine"),
             "threads": 0,
         }
@@ -84,6 +91,7 @@ def world(plugin: Any, tmp_path: Path) -> World:
 
 
 def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
+    world.params["source_from"] = "https://user:secret@host.test/source.gguf?signature=secret"
     found = world.run()
     assert (found["changed"], found["finished"]) == (True, False)
     assert "q6_K" in found["diff"]["after"]
@@ -93,6 +101,7 @@ def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
     assert manifest["sha256"] == made["sha256"] == hashlib.sha256(model_bytes(RESULT)).hexdigest()
     assert manifest["types"] == {tensor.name: tensor.type for tensor in RESULT}
     assert manifest["source"]["sha256"] == hashlib.sha256(world.source.read_bytes()).hexdigest()
+    assert manifest["source"]["from"] == "https://host.test/source.gguf"
     assert manifest["engine"] == {"commit": "c1", "key": "k"}
     assert sorted(path.name for path in world.folder.iterdir()) == [
         f"{made['key']}.gguf", f"{made['key']}.json", "small.json",
@@ -165,11 +174,11 @@ def test_check_mode_writes_nothing(world: World, tmp_path: Path) -> None:
 
 
 def test_errors_name_the_option(world: World, tmp_path: Path) -> None:
-    world.params["source_sha256"] = "0" * 64
+    world.params["source_sha256"] = ["0" * 64]
     with pytest.raises(world.code.ModelError, match="has the sha256") as caught:
         world.run()
     assert caught.value.argument == "source_sha256"
-    world.params["source_sha256"] = hashlib.sha256(world.source.read_bytes()).hexdigest().upper()
+    world.params["source_sha256"] = [hashlib.sha256(world.source.read_bytes()).hexdigest().upper()]
     (world.release / "bin/llama-quantize").unlink()
     with pytest.raises(world.code.ModelError, match="ik_llama_build_targets") as caught:
         world.run()
@@ -217,6 +226,109 @@ def test_plan_says_when_the_matrix_is_missing_or_wrong(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="is not there") as caught:
         make_plan(source, RECIPE, tmp_path / "imatrix.dat")
     assert (caught.value.argument, caught.value.missing) == ("imatrix", True)
-    with pytest.raises(PlanError, match="convert_imatrix_gguf_to_dat") as caught:
+    with pytest.raises(PlanError, match="no importance matrix, but a model") as caught:
         make_plan(source, RECIPE, source)
     assert (caught.value.argument, caught.value.missing) == ("imatrix", False)
+
+
+def test_a_split_source(world: World) -> None:
+    parts = [world.source.with_name(f"s-0000{number}-of-00002.gguf") for number in (1, 2)]
+    for number, (path, tensor) in enumerate(zip(parts, SOURCE)):
+        split = {"split.no": number, "split.count": 2}
+        header = header_bytes({**METADATA, **split} if number == 0 else split, [tensor])
+        path.write_bytes(header.ljust(file_bytes(len(header), [tensor_bytes(tensor.type, tensor.shape)]), b"\0"))
+    world.params["source"] = str(parts[0])
+    made = world.make(model_bytes(RESULT))
+    source = json.loads((world.folder / "small.json").read_text())["source"]
+    sums = [hashlib.sha256(path.read_bytes()).hexdigest() for path in parts]
+    assert [part["sha256"] for part in source["parts"]] == sums
+    assert (source["file"], source["size"]) == (parts[0].name, sum(path.stat().st_size for path in parts))
+    assert (
+        source["sha256"]
+        == hashlib.sha256("".join(f"{sum_}  {path.name}\n" for sum_, path in zip(sums, parts)).encode()).hexdigest()
+    )
+    world.params["source_sha256"] = sums
+    assert world.run()["key"] == made["key"]
+    world.params["source_sha256"] = [sums[1], sums[0]]
+    with pytest.raises(world.code.ModelError, match=r"s-00001-of-00002\.gguf has the sha256"):
+        world.run()
+    world.params["source_sha256"] = sums[:1]
+    with pytest.raises(world.code.ModelError, match="has 2 parts: give a sha256 for each"):
+        world.run()
+
+
+def ended(found: dict[str, Any], code: int) -> None:
+    """The files that long_command leaves when the command has ended."""
+    job = Path(found["job"])
+    job.mkdir(parents=True, exist_ok=True)
+    facts = {"id": "1", "argv": found["argv"], "chdir": found["chdir"], "pid": 1, "started": time.time() - 10}
+    (job / "job.json").write_text(json.dumps(facts))
+    (job / "exit.json").write_text(json.dumps({"id": "1", "rc": code, "seconds": 1, "cpu_seconds": 1}))
+
+
+def test_what_was_made_while_nobody_was_there_is_published(world: World) -> None:
+    found = world.run()
+    Path(found["argv"][-2]).write_bytes(model_bytes(RESULT))
+    ended(found, 1)
+    assert "argv" in world.run()
+    ended(found, 0)
+    again = world.run()
+    assert (again["finished"], "argv" in again) == (False, False)
+    assert world.run("published")["finished"] is True
+    # Of another command, or older than the command itself, it is not.
+    world.commit("c2")
+    other = world.run()
+    Path(other["argv"][-2]).write_bytes(model_bytes(RESULT))
+    ended(found, 0)
+    assert "argv" in world.run()
+    ended(other, 0)
+    os.utime(other["argv"][-2], (1, 1))
+    assert "argv" in world.run()
+
+
+def test_what_others_left_half_made_is_removed_when_nobody_works(world: World) -> None:
+    left = world.folder / "0123456789ab.gguf.part"
+    world.folder.mkdir(parents=True)
+    left.write_bytes(b"half")
+    world.run(check=True)
+    assert left.exists()
+    job = world.folder.parent / ".jobs/quantize"
+    job.mkdir(parents=True)
+    with (job / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        world.run()
+        assert left.exists()
+    world.run()
+    assert not left.exists()
+
+
+def test_never_onto_itself(world: World) -> None:
+    found = world.run()
+    os.link(world.source, found["path"])
+    world.params["source"] = found["path"]
+    (world.folder / "x").mkdir()
+    world.params["source"] = f"{world.folder}/x/../{Path(found['path']).name}"
+    with pytest.raises(world.code.ModelError, match="is where the model itself would be made"):
+        world.run()
+
+
+def test_the_difference_between_two_recipes(world: World) -> None:
+    world.make(model_bytes(RESULT))
+    world.params["recipe_name"] = "other"
+    world.params["recipe"] = {**RECIPE, "rules": [{"match": "ffn", "type": "q8_0"}]}
+    diff = world.run(check=True)["diff"]
+    assert "by the recipe small" in diff["before_header"]
+    assert "blk.*.ffn_up.weight" in diff["before"]
+    assert ("iq2_ks" in diff["before"], "iq2_ks" in diff["after"]) == (True, False)
+
+
+def test_in_check_mode_a_url_is_planned_from_its_header(world: World) -> None:
+    server = Server(world.source.parent)
+    try:
+        world.params["source"] = f"{server.hub}/ranges/source.gguf"
+        found = world.run(check=True)
+        assert (found["changed"], found["key"], "q6_K" in found["diff"]["after"]) == (True, "", True)
+        with pytest.raises(world.code.ModelError, match="not fetched yet"):
+            world.run()
+    finally:
+        server.close()

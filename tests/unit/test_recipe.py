@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.footprint import hyperparameters
+from ansible.module_utils.footprint import ROUNDED_ON_ARM, bits, bytes_per_token, hyperparameters
 from ansible.module_utils.gguf import Header, Tensor, read_header
 from ansible.module_utils.imatrix import Imatrix
 from ansible.module_utils.recipe import (
@@ -19,6 +19,7 @@ from ansible.module_utils.recipe import (
     load_recipe,
     predict,
     predict_type,
+    quantizable,
     quantize_argv,
 )
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
@@ -81,12 +82,119 @@ def test_card_on_true_shapes_gives_the_known_size_and_types() -> None:
     assert hyperparameters(source)["elements"] == pytest.approx(34.66e9, rel=1e-3)
 
 
-def test_what_the_card_says_would_be_larger() -> None:
-    said = [
-        {"match": r"attn_(q|k|v|qkv|gate|output)\.weight", "type": "q8_0"},
-        {"match": r"ssm_(out|alpha|beta)\.weight", "type": "q8_0"},
+def shipped(name: str) -> Recipe:
+    return load_recipe(yaml.safe_load((RECIPES / f"{name}.yml").read_text()))
+
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.yml"))
+
+
+def test_the_table_of_the_card_would_be_larger() -> None:
+    result = predict(shipped("rpi5-16gb-table"), qwen35(), IMATRIX, "i")
+    assert result.tensor_bytes == 12_964_776_448
+    types = {tensor.name: tensor.type for tensor in result.tensors}
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_up_shexp"):
+        assert types[f"blk.3.{name}.weight"] == "q8_0"
+    for name in ("attn_qkv", "attn_gate", "ssm_out", "ssm_alpha", "ssm_beta"):
+        assert types[f"blk.0.{name}.weight"] == "q8_0"
+
+
+def test_lean_reads_less_than_the_card_and_keeps_its_promises() -> None:
+    source = qwen35()
+    hparams = hyperparameters(source)
+    lean = predict(shipped("rpi5-16gb-lean"), source, IMATRIX, "i").tensors
+    by_card = predict(card(), source, IMATRIX, "i").tensors
+    assert bytes_per_token(by_card, hparams)["total"] == 1_586_726_800
+    assert bytes_per_token(lean, hparams)["total"] == 1_481_229_892
+    for tensor in filter(quantizable, lean):
+        assert tensor.type not in ROUNDED_ON_ARM, tensor
+        if "_exps." not in tensor.name:
+            assert bits(tensor) >= 4.25, tensor
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_of_a_shipped_recipe_is_in_vain(name: str) -> None:
+    assert predict(shipped(name), qwen35(), IMATRIX, "i").warnings == ()
+
+
+def other_source(fused: bool = False, predicting: bool = False) -> Header:
+    """A source with gate and up in one tensor, or with a layer that predicts further tokens (MTP), as some are."""
+    tensors = []
+    for tensor in qwen35_tensors():
+        if not fused or ".ffn_gate_exps." not in tensor.name:
+            wide = (2048, 1024, 256) if fused and ".ffn_up_exps." in tensor.name else tensor.shape
+            name = tensor.name.replace(".ffn_up_exps.", ".ffn_gate_up_exps.") if fused else tensor.name
+            tensors.append(Tensor(name, wide, tensor.type))
+    metadata = dict(QWEN35_METADATA)
+    if predicting:
+        metadata.update({"qwen35moe.block_count": 41, "qwen35moe.nextn_predict_layers": 1})
+        last = [tensor for tensor in tensors if tensor.name.startswith("blk.39.")]
+        tensors += [Tensor(tensor.name.replace("blk.39.", "blk.40."), tensor.shape, tensor.type) for tensor in last]
+        tensors += [
+            Tensor("blk.40.nextn.eh_proj.weight", (4096, 2048), "q8_0"),
+            Tensor("blk.40.nextn.enorm.weight", (2048,), "f32"),
+        ]
+    return read_header(stream(metadata, tensors))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "rpi5-16gb-card"])
+def test_other_forms_of_the_model_are_covered(name: str) -> None:
+    recipe = shipped(name)
+    usual = predict(recipe, qwen35(), IMATRIX, "i")
+    fused = predict(recipe, other_source(fused=True), IMATRIX, "i")
+    assert fused.tensor_bytes == usual.tensor_bytes
+    more = predict(recipe, other_source(fused=True, predicting=True), IMATRIX, "i")
+    assert fused.warnings == more.warnings == ()
+    types = {tensor.name: tensor.type for tensor in more.tensors}
+    assert types["blk.40.attn_q.weight"] == types["blk.39.attn_q.weight"]
+    assert types["blk.40.ffn_gate_up_exps.weight"] == "iq2_ks"
+    assert types["blk.40.nextn.eh_proj.weight"] in ("iq4_ks", "q8_0")
+
+
+def test_what_the_card_misses_in_other_forms_is_told() -> None:
+    result = predict(card(), other_source(fused=True, predicting=True), IMATRIX, "i")
+    assert [line.split(" is named")[0] for line in result.warnings] == [
+        "blk.*.ffn_gate_up_exps.weight (41 of them)",
+        "blk.*.nextn.eh_proj.weight (1 of them)",
     ]
-    assert predict(card(rules=said + CARD["rules"]), qwen35(), IMATRIX, "i").tensor_bytes == 12_964_776_448
+
+
+def test_rules_in_vain_are_told() -> None:
+    rules = [
+        *CARD["rules"],
+        {"match": "attn_o_proj", "type": "q8_0"},
+        {"match": "up_exps", "type": "q8_0"},
+        {"match": "output_norm", "type": "q8_0"},
+    ]
+    assert predict(card(rules=rules), qwen35(), IMATRIX, "i").warnings == (
+        "rules[3] (attn_o_proj) decides no tensor of this source, for it matches no name",
+        "rules[4] (up_exps) decides no tensor of this source: an earlier one decides, or they are never quantized",
+        "rules[5] (output_norm) decides no tensor of this source: an earlier one decides, or they are never quantized",
+    )
+
+
+def test_large_tensors_that_nothing_names_are_told() -> None:
+    recipe = card(engine=CARD["engine"][:3])
+    told = predict(recipe, qwen35(), IMATRIX, "i").warnings
+    assert [line.split(",")[0] for line in told] == [
+        "blk.*.attn_gate.weight (30 of them) is named by no rule",
+        "blk.*.ssm_out.weight (30 of them) is named by no rule",
+    ]
+
+
+def test_a_statement_that_the_engine_s_source_does_not_bear_out_is_told() -> None:
+    wrong = [{"match": r"attn_v\.weight", "type": "iq5_k", "reason": "a mistake"}, *CARD["engine"][1:]]
+    result = predict(card(engine=wrong), qwen35(), IMATRIX, "i")
+    assert result.warnings == (
+        "engine[0] says that the engine makes blk.*.attn_v.weight (10 of them) iq5_k; by its source it makes it iq4_k",
+    )
+    # What the recipe says counts until the result shows otherwise.
+    assert {tensor.type for tensor in result.tensors if "attn_v." in tensor.name} == {"iq5_k"}
+
+
+def test_what_a_recipe_does_not_say_the_engine_s_source_says() -> None:
+    result = predict(card(engine=[], attention={"output": "q8_0"}), qwen35(), IMATRIX, "i")
+    assert result.tensor_bytes == 12_218_867_968
 
 
 def test_command_line_is_the_cards() -> None:

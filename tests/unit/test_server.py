@@ -7,6 +7,8 @@ import subprocess
 from typing import Any
 
 import pytest
+from ansible.module_utils.footprint import hyperparameters
+from ansible.module_utils.gguf import read_header
 from ansible.module_utils.server import (
     complaint,
     is_loopback,
@@ -14,6 +16,7 @@ from ansible.module_utils.server import (
     server_arguments,
     server_problems,
 )
+from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 
 OPTIONS: dict[str, Any] = {
     "host": "127.0.0.1",
@@ -93,24 +96,33 @@ def test_not_loopback(host: str) -> None:
 
 def test_listening_to_others_needs_a_key() -> None:
     options = {**OPTIONS, "host": "0.0.0.0"}
-    (problem,) = server_problems(options, 0, BOARD, 1024, None)
+    (problem,) = server_problems(options, 0, BOARD, 1024, {})
     assert "llama_server_api_keys is empty" in problem
-    assert server_problems(options, 1, BOARD, 1024, None) == []
+    assert server_problems(options, 1, BOARD, 1024, {}) == []
 
 
 @pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "ubatch"])
 def test_numbers_must_be_positive(name: str) -> None:
-    (problem,) = server_problems({**OPTIONS, name: 0}, 0, BOARD, 1024, None)
+    (problem,) = server_problems({**OPTIONS, name: 0}, 0, BOARD, 1024, {})
     assert f"llama_server_{name} is 0" in problem
 
 
 def test_port_must_be_a_port() -> None:
-    assert "llama_server_port is 70000" in server_problems({**OPTIONS, "port": 70000}, 0, BOARD, 1024, None)[0]
+    assert "llama_server_port is 70000" in server_problems({**OPTIONS, "port": 70000}, 0, BOARD, 1024, {})[0]
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
-    footprint = {"weights": 11653 << 20, "kv": 320 << 20, "total": 11973 << 20}
-    (problem,) = server_problems(OPTIONS, 0, BOARD, 1024, footprint)
-    assert "needs 11973 MiB of memory at llama_server_context 16384 (weights 11653, kv 320)" in problem
-    assert "7036 MiB for it (8060 less 1024" in problem
-    assert server_problems(OPTIONS, 0, {"memory_mib": 16220}, 1024, footprint) == []
+    plan = {
+        "tensor_bytes": 12_218_867_968,
+        "hparams": hyperparameters(read_header(stream(QWEN35_METADATA, qwen35_tensors()))),
+    }
+    (problem,) = server_problems(OPTIONS, 0, BOARD, 1024, plan)
+    assert problem == (
+        "the model needs 12466 MiB of memory at llama_server_context 16384 (weights 11653, program 105, kv_cache 320,"
+        " recurrent_state 63, compute 73, checkpoints 251), and this board has 7036 MiB for it (8060 less 1024 for the"
+        " system, llama_server_memory_reserve_mib): the weights alone are too large; choose a smaller recipe, or a"
+        " board with more memory"
+    )
+    assert server_problems(OPTIONS, 0, {"memory_mib": 16220}, 1024, plan) == []
+    (problem,) = server_problems({**OPTIONS, "context": 262144}, 0, {"memory_mib": 15818}, 1024, plan)
+    assert problem.endswith("with a context of at most 129792 it would fit; or choose a smaller recipe")

@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +20,135 @@ PROJECT = Path(__file__).resolve().parents[3]
 _module_utils.__path__.append(str(PROJECT / "plugins/module_utils"))
 
 from ansible.module_utils.gguf import Header, read_header  # noqa: E402
+from ansible.module_utils.imatrix import read_imatrix  # noqa: E402
+from ansible.module_utils.recipe import differences, plain, predict, quantize_argv  # noqa: E402
 
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "models/alphabet"
 POINTER = FOLDER / "rpi5-16gb-card.json"
+RECIPES = PROJECT / "roles/gguf_quantize/files/recipes"
 
-# What the card's command really gives; the first match decides.
-TYPES = {
-    r"^(token_embd|output)\.weight$": "q6_K",
-    r"attn_(q|k|qkv)\.weight$": "q4_K",
-    r"attn_v\.weight$": "iq4_k",
-    r"attn_output\.weight$": "q8_0",
-    r"(attn_gate|ssm_out|ssm_alpha|ssm_beta)\.weight$": "iq2_ks",
-    r"ffn_(gate|up|down)_shexp\.weight$": "q8_0",
+KEPT = {r"norm\.weight$|ffn_gate_inp|conv1d|ssm_a$|ssm_dt": "f32"}
+EXPERTS = {
     r"blk\.[0-7]\.ffn_(gate|up|down)_exps\.weight$": "iq4_ks",
     r"blk\.\d+\.ffn_(gate|up|down)_exps\.weight$": "iq2_ks",
-    r"norm\.weight$|ffn_gate_inp|conv1d|ssm_a$|ssm_dt": "f32",
+}
+# What each recipe really gives; the first match decides.
+TYPES = {
+    "rpi5-16gb-card": {
+        r"^(token_embd|output)\.weight$": "q6_K",
+        r"attn_(q|k|qkv)\.weight$": "q4_K",
+        r"attn_v\.weight$": "iq4_k",
+        r"attn_output\.weight$": "q8_0",
+        r"(attn_gate|ssm_out|ssm_alpha|ssm_beta)\.weight$": "iq2_ks",
+        r"ffn_(gate|up|down)_shexp\.weight$": "q8_0",
+        **EXPERTS,
+        **KEPT,
+    },
+    "rpi5-16gb-table": {
+        r"^(token_embd|output)\.weight$": "q6_K",
+        r"attn_(q|k|v|qkv|gate|output)\.weight$|ssm_(out|alpha|beta)\.weight$": "q8_0",
+        r"ffn_(gate|up|down)_shexp\.weight$": "q8_0",
+        **EXPERTS,
+        **KEPT,
+    },
+    "rpi5-16gb-lean": {
+        r"^(token_embd|output)\.weight$": "iq4_ks",
+        r"attn_(q|qkv|gate|output)\.weight$|ffn_(gate|up|down)_shexp\.weight$": "iq4_ks",
+        r"attn_(k|v)\.weight$|ssm_out\.weight$": "iq5_ks",
+        r"ssm_(alpha|beta)\.weight$": "iq6_k",
+        r"blk\.([89]|\d\d)\.ffn_down_exps\.weight$": "iq2_k",
+        **EXPERTS,
+        **KEPT,
+    },
 }
 
 
-@pytest.fixture(scope="module")
-def manifest() -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(POINTER.read_text())
+def read_manifest(recipe: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((FOLDER / f"{recipe}.json").read_text())
     return content
 
 
-@pytest.fixture(scope="module")
-def header(manifest: dict[str, Any]) -> Header:
-    path = FOLDER / manifest["file"]
+def read_model(recipe: str) -> Header:
+    path = FOLDER / read_manifest(recipe)["file"]
     with path.open("rb") as file:
         return read_header(file, path.stat().st_size)
 
 
-def test_every_tensor_has_the_type_of_the_table(header: Header) -> None:
+@pytest.fixture(scope="module")
+def manifest() -> dict[str, Any]:
+    return read_manifest("rpi5-16gb-card")
+
+
+@pytest.fixture(scope="module")
+def header() -> Header:
+    return read_model("rpi5-16gb-card")
+
+
+def test_every_recipe_that_is_shipped_was_used() -> None:
+    assert set(TYPES) == {path.stem for path in RECIPES.glob("*.yml")}
+    assert set(TYPES) == {path.stem for path in FOLDER.glob("rpi5-*.json")}
+
+
+@pytest.mark.parametrize("recipe", TYPES)
+def test_every_tensor_has_the_type_of_the_table(recipe: str) -> None:
+    header = read_model(recipe)
     assert len(header.tensors) == 222
     for tensor in header.tensors:
-        wanted = next(kind for pattern, kind in TYPES.items() if re.search(pattern, tensor.name))
+        wanted = next(kind for pattern, kind in TYPES[recipe].items() if re.search(pattern, tensor.name))
         assert tensor.type == wanted, tensor.name
+
+
+@pytest.fixture(scope="module")
+def lab(fleet: Any) -> dict[str, Path]:
+    names = {
+        "source": "gguf_quantize_source",
+        "imatrix": "gguf_quantize_imatrix",
+        "engine": "gguf_quantize_engine_root",
+    }
+    return {name: Path(fleet.variable("localhost", variable)) for name, variable in names.items()}
+
+
+@pytest.mark.parametrize(
+    "base", ["Q4_K_M", "Q3_K_M", "Q3_K_S", "IQ4_XS", "IQ2_KS", "IQ3_XXS", "IQ2_KT", "IQ3_KL", "IQ3_XS"]
+)
+def test_what_the_engine_chooses_by_itself_is_known(base: str, lab: dict[str, Path], tmp_path: Path) -> None:
+    """Plain file types, whose every choice is the engine's own, predicted and then made."""
+    with lab["source"].open("rb") as file, lab["imatrix"].open("rb") as matrix:
+        source = read_header(file, lab["source"].stat().st_size)
+        imatrix = read_imatrix(matrix, lab["imatrix"].stat().st_size)
+    recipe = plain(base, "qwen35moe")
+    result = tmp_path / "plain.gguf"
+    program = lab["engine"] / "current/bin/llama-quantize"
+    argv = quantize_argv(recipe, str(program), str(lab["source"]), str(result), lab["imatrix"].name, 2)
+    subprocess.run(argv, cwd=lab["imatrix"].parent, check=True, capture_output=True, timeout=300)
+    size = result.stat().st_size
+    with result.open("rb") as file:
+        made = read_header(file, size)
+    result.unlink()
+    assert differences(predict(recipe, source, imatrix, lab["imatrix"].name), made, size) == []
+
+
+def test_the_plan_told_it_to_the_byte(run_playbook: Any, tmp_path: Path) -> None:
+    """Without reaching a board; a board with too little memory is told so."""
+    arguments = (
+        "playbooks/plan.yml",
+        f"--extra-vars=fleet_plan_folder={tmp_path}",
+        "--extra-vars=fleet_plan_memory_mib=1100",
+    )
+    run = run_playbook(*arguments)
+    assert run.returncode == 0, run.stdout + run.stderr
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    for recipe in TYPES:
+        assert plan["models"][recipe]["exact"]
+        assert plan["models"][recipe]["warnings"] == []
+        assert plan["models"][recipe]["file_bytes"] == read_manifest(recipe)["size"]
+    (first, second) = plan["boards"]
+    assert (first["names"], second["names"]) == (["pi-01"], ["pi-02"])
+    assert first["models"]["rpi5-16gb-card"]["fits"] is False
+    assert "fits only with a context of at most" in run.stdout
+    assert "| rpi5-16gb-lean |" in (tmp_path / "plan.md").read_text()
+    again = run_playbook(*arguments)
+    assert re.search(r"localhost +: ok=\d+ +changed=0 ", again.stdout), again.stdout
 
 
 def test_layers_after_the_eighth_differ(header: Header) -> None:
@@ -84,9 +179,13 @@ def test_the_file_names_no_folder_of_this_machine(header: Header) -> None:
 
 def test_nothing_else_is_left(manifest: dict[str, Any]) -> None:
     assert os.readlink(POINTER) == f"{manifest['key']}.json"
-    left = {path.name for path in FOLDER.iterdir() if path.name != ".jobs"}
-    assert left == {POINTER.name, f"{manifest['key']}.json", f"{manifest['key']}.gguf"}
-    assert not list((FOLDER / ".jobs").iterdir())
+    left = {path.name for path in FOLDER.iterdir()}
+    keys = [read_manifest(recipe)["key"] for recipe in TYPES]
+    assert left == {
+        *(f"{recipe}.json" for recipe in TYPES),
+        *(f"{key}.json" for key in keys),
+        *(f"{key}.gguf" for key in keys),
+    }
 
 
 def test_modes(manifest: dict[str, Any]) -> None:
@@ -95,27 +194,77 @@ def test_modes(manifest: dict[str, Any]) -> None:
     assert POINTER.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path, manifest: dict[str, Any]) -> None:
-    """Without saying what the engine does by itself: refused with the tensors named, and the model in use stays."""
-    recipe = yaml.safe_load((PROJECT / "roles/gguf_quantize/files/recipes/rpi5-16gb-card.yml").read_text())
-    del recipe["engine"], recipe["attention"]
-    (tmp_path / "rpi5-16gb-card.yml").write_text(yaml.safe_dump(recipe))
-    before = os.readlink(POINTER)
-    run = subprocess.run(
+def start(*variables: str) -> subprocess.Popen[str]:
+    """Run converge.yml with other variables."""
+    return subprocess.Popen(
         [
             "ansible-playbook",
             f"--inventory={PROJECT}/inventory/lab",
-            f"--extra-vars=gguf_quantize_recipe={tmp_path}/rpi5-16gb-card.yml",
+            *(f"--extra-vars={variable}" for variable in variables),
             str(PROJECT / "molecule/gguf_quantize/converge.yml"),
         ],
         cwd=PROJECT,
-        check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
     )
-    told = " ".join((run.stdout + run.stderr).split())
+
+
+def told(run: subprocess.Popen[str]) -> str:
+    """All it said, on one line."""
+    return " ".join(run.communicate(timeout=300)[0].split())
+
+
+def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path) -> None:
+    """One that is wrong about the engine: told beforehand, refused with the tensors named, and what is in use stays."""
+    recipe = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
+    recipe["engine"][0]["type"] = "iq5_k"
+    recipe["rules"].append({"match": r"attn_gate\.weight", "type": "iq2_k", "reason": "so that the key differs"})
+    (tmp_path / "rpi5-16gb-card.yml").write_text(yaml.safe_dump(recipe))
+    before = os.readlink(POINTER)
+    run = start(f"only={tmp_path}/rpi5-16gb-card.yml")
+    said = told(run)
     assert run.returncode != 0
-    assert "blk.3.attn_v.weight is iq4_k, predicted was iq2_ks" in told
+    assert "engine makes blk.*.attn_v.weight (3 of them) iq5_k; by its source it makes it iq4_k" in said
+    assert "blk.3.attn_v.weight is iq4_k, predicted was iq5_k" in said
     assert os.readlink(POINTER) == before
-    assert {path.name for path in FOLDER.glob("*.gguf*")} == {manifest["file"]}
+    assert {path.name for path in FOLDER.glob("*.gguf*")} == {read_manifest(name)["file"] for name in TYPES}
+
+
+def test_killed_while_it_quantizes(tmp_path: Path) -> None:
+    """What is half made has no model's name; meanwhile nothing else is quantized; the next run makes it anew."""
+    recipe = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
+    recipe["rules"][0]["type"] = "q6_K"
+    (tmp_path / "other.yml").write_text(yaml.safe_dump(recipe))
+    variable = f"only={tmp_path}/other.yml"
+    job = FOLDER.parent / ".jobs/quantize"
+    # Stopped at once, so that it surely is in the middle, however fast this machine is.
+    (job / "job.json").unlink()
+    run = start(variable, "gguf_quantize_threads=1")
+    for _ in range(12000):
+        if (job / "job.json").exists() and list(FOLDER.glob("*.gguf.part")):
+            break
+        assert run.poll() is None, told(run)
+        time.sleep(0.01)
+    group = json.loads((job / "job.json").read_text())["pid"]
+    os.killpg(group, signal.SIGSTOP)
+    second = start(variable, "gguf_quantize_threads=2")
+    said = told(second)
+    assert second.returncode != 0
+    assert "is busy since" in said
+    os.killpg(group, signal.SIGCONT)
+    os.killpg(group, signal.SIGKILL)
+    said = told(run)
+    assert run.returncode != 0
+    assert "was killed" in said
+    assert {path.name for path in FOLDER.glob("*.gguf")} == {read_manifest(name)["file"] for name in TYPES}
+    assert not (FOLDER / "other.json").exists()
+    assert len(list(FOLDER.glob("*.gguf.part"))) == 1
+
+    shown = start(variable, "gguf_quantize_threads=1")
+    again = told(shown)
+    assert shown.returncode == 0, again
+    made = json.loads((FOLDER / "other.json").read_text())
+    assert made["types"]["blk.0.ffn_up_shexp.weight"] == "q6_K"
+    assert made["sha256"] == hashlib.sha256((FOLDER / made["file"]).read_bytes()).hexdigest()
+    assert not list(FOLDER.glob("*.part"))

@@ -1,0 +1,250 @@
+"""A file on a web server, read piece by piece: only what is asked for is fetched.
+
+Uses HTTP range requests (RFC 9110, section 14), so that the header of a 37 GB model costs some MB. Redirects are
+followed; an access token is sent to the server that was named and to no other one. A broken connection is taken up
+where it broke. Errors are sentences for the user, with neither the token nor the query of a URL (signatures stand
+there) in them.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from email.message import Message
+from typing import IO, Any, NamedTuple
+
+TIMEOUT = 30.0  # seconds without a byte
+TOTAL_TIMEOUT = 900.0  # seconds for all that is read of one file
+TRIES = 5  # requests in a row that bring nothing
+PAUSE = 0.5  # seconds before the first repetition, doubled each time
+WINDOWS = (1 << 20, 2 << 20, 4 << 20)  # bytes of the first requests; the last holds for all later ones
+PIECE = 256 << 10
+AGENT = "ik-llama-pi"
+
+
+class FetchError(OSError):
+    """A file cannot be had from its server; the text says why. ``status`` is the HTTP status, 0 if there was none."""
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def shown(url: str) -> str:
+    """The URL as it may be shown: without user, password, query and fragment."""
+    parts = urllib.parse.urlsplit(url)
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port: who gets what is sent to ``url``. Raises FetchError for what is no HTTP(S) URL."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise FetchError("this is not a URL that can be used; it must look like https://host/path") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise FetchError(f"{shown(url)} is not a URL like https://host/path")
+    if any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
+        raise FetchError(f"{shown(url)!r} has spaces or letters in it that a URL must write as %XX")
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects with GET and HEAD; the token stays with the server that it is for."""
+
+    max_redirections = 10
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        newurl = newurl.replace(" ", "%20")
+        scheme, _, _ = origin(newurl)
+        if req.type == "https" and scheme != "https":
+            raise FetchError(f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not encrypted")
+        new = urllib.request.Request(newurl, headers=dict(req.headers), method=req.get_method())
+        if origin(newurl) != origin(req.full_url):
+            new.remove_header("Authorization")
+        return new
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows a redirect only within the server, so that its own word about the file is seen."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> urllib.request.Request | None:
+        if origin(newurl) != origin(req.full_url):
+            return None
+        return urllib.request.Request(newurl, headers=dict(req.headers), method=req.get_method())
+
+
+def _explained(url: str, error: Exception) -> FetchError:
+    if isinstance(error, FetchError):
+        return error
+    where = shown(url)
+    if isinstance(error, urllib.error.HTTPError):
+        told = {
+            401: "wants an access token, or another one",
+            403: "is forbidden; a token with access to it may be missing, or the terms of the model were not accepted",
+            404: "is not there (404); compare repository, revision and file name",
+        }.get(error.code, f"was answered with status {error.code}")
+        return FetchError(f"{where} {told}", error.code)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return FetchError(f"{where} cannot be reached: {reason or type(error).__name__}")
+
+
+_TRANSIENT = (urllib.error.URLError, http.client.HTTPException, OSError)
+
+
+def _worth_a_retry(error: Exception) -> bool:
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code in (408, 425, 429, 500, 502, 503, 504)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return not isinstance(reason, (FetchError, ssl.SSLCertVerificationError))
+
+
+def request(
+    url: str, token: str | None, headers: Mapping[str, str] | None = None, method: str = "GET", stay: bool = False
+) -> Any:
+    """Send one request and return the response, whose body is still to be read. Raises FetchError and what
+    ``urllib.request`` raises. With ``stay`` a redirect to another server is the response."""
+    origin(url)
+    asked = urllib.request.Request(url, method=method)
+    for name, value in {"User-Agent": AGENT, "Accept-Encoding": "identity", **(headers or {})}.items():
+        asked.add_header(name, value)
+    if token:
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise FetchError("the access token has spaces or strange letters in it")
+        asked.add_header("Authorization", f"Bearer {token}")
+    opener = urllib.request.build_opener(_Stay if stay else _Redirects)
+    try:
+        return opener.open(asked, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if stay and error.code in (301, 302, 303, 307, 308):
+            return error
+        raise
+
+
+class Answer(NamedTuple):
+    """What a server says of a file: ``headers`` by lower-case name, ``url`` where it lies after all redirects."""
+
+    url: str
+    headers: dict[str, str]
+
+
+def ask(url: str, token: str | None, method: str = "HEAD", stay: bool = False, byte: bool = False) -> Answer:
+    """Ask about a file without fetching it; ``byte`` asks for its first byte alone. Raises FetchError."""
+    for attempt in range(TRIES):
+        try:
+            extra = {"Range": "bytes=0-0"} if byte else {}
+            with request(url, token, extra, method, stay) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.geturl(), {**headers, ":status": str(response.status)})
+        except _TRANSIENT as error:
+            if not _worth_a_retry(error) or attempt == TRIES - 1:
+                raise _explained(url, error) from None
+            time.sleep(PAUSE * 2**attempt)
+    raise AssertionError
+
+
+class RangeFile:
+    """A binary file with ``read`` and ``seek`` on an HTTP(S) server.
+
+    ``size`` is the whole file's (bytes), ``transferred`` counts the bytes of bodies that were received. Every method
+    raises FetchError: also, at once, where the server ignores ranges and would send the whole file.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        self.url = url
+        self._token = token
+        self.transferred = 0
+        self.size = -1
+        self._position = 0
+        self._buffer = b""
+        self._start = 0  # where in the file the buffer begins
+        self._windows = iter(WINDOWS)
+        self._window = WINDOWS[0]
+        self._deadline = time.monotonic() + TOTAL_TIMEOUT
+        self._fill(0)
+
+    def seek(self, position: int) -> int:
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        """At most ``size`` bytes from here on; empty only at the end of the file, as from a file on disk."""
+        left = self.size - self._position
+        wanted = left if size < 0 else min(size, left)
+        pieces = []
+        while wanted > 0:
+            at = self._position - self._start
+            if not 0 <= at < len(self._buffer):
+                self._fill(self._position)
+                at = 0
+            piece = self._buffer[at : at + wanted]
+            pieces.append(piece)
+            self._position += len(piece)
+            wanted -= len(piece)
+        return b"".join(pieces)
+
+    def _fill(self, start: int) -> None:
+        """Fetch the next window, from ``start`` on, however often the connection breaks."""
+        self._window = next(self._windows, self._window)
+        end = start + self._window - 1
+        if self.size >= 0:
+            end = min(end, self.size - 1)
+        self._start, self._buffer = start, b""
+        failures = 0
+        while not failures or failures < TRIES:
+            before = len(self._buffer)
+            try:
+                self._receive(start + before, end)
+                if self.size >= 0:
+                    end = min(end, self.size - 1)
+                if len(self._buffer) >= end + 1 - start:
+                    return
+                error: Exception = http.client.HTTPException("the connection broke")
+            except _TRANSIENT as caught:
+                error = caught
+            if not _worth_a_retry(error):
+                raise _explained(self.url, error) from None
+            failures = 1 if len(self._buffer) > before else failures + 1
+            if time.monotonic() > self._deadline:
+                break
+            if failures < TRIES:
+                time.sleep(PAUSE * 2 ** (failures - 1))
+        raise _explained(self.url, error) from None
+
+    def _receive(self, first: int, last: int) -> None:
+        """Send one request and add what comes to the buffer."""
+        with request(self.url, self._token, {"Range": f"bytes={first}-{last}"}) as response:
+            if response.status != 206:
+                raise FetchError(
+                    f"{shown(self.url)}: its server has no range requests (status {response.status}, not 206), so "
+                    "the header cannot be read without the whole file; download the file and name its path",
+                    response.status,
+                )
+            told = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", ""))
+            if not told or int(told[1]) != first or int(told[2]) > last or int(told[2]) >= int(told[3]):
+                raise FetchError(f"{shown(self.url)}: its server answers a range request with another range")
+            if self.size not in (-1, int(told[3])):
+                raise FetchError(f"{shown(self.url)} changes while it is read; run again")
+            self.size = int(told[3])
+            left = int(told[2]) + 1 - first
+            while left > 0:
+                piece = response.read1(min(left, PIECE))
+                if not piece or time.monotonic() > self._deadline:
+                    return
+                self._buffer += piece
+                self.transferred += len(piece)
+                left -= len(piece)

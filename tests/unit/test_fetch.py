@@ -1,0 +1,242 @@
+"""What is asked of a server before a download, what aria2 is told, and what is made of its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.module_utils import gguf_http
+from ansible.module_utils.fetch import CHECKSUM, Link, Remote, aria2_argv, aria2_input, file_name, link, look
+from ansible.module_utils.gguf_http import FetchError
+from ansible.module_utils.stores import fetched_folder
+from range_server import TOKEN, Server
+
+CONTENT = b"a model" * 10000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(gguf_http, "PAUSE", 0.01)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "served").mkdir()
+    for name in ("m.gguf", "p-00001-of-00002.gguf", "p-00002-of-00002.gguf"):
+        (tmp_path / "served" / name).write_bytes(CONTENT)
+    server = Server(tmp_path / "served")
+    yield server
+    server.close()
+
+
+def test_a_repository_tells_size_and_sha256(server: Server) -> None:
+    url = f"{server.hub}/gated/model/resolve/main/m.gguf"
+    assert look(url, TOKEN, "") == Remote(url, "m.gguf", SHA256, len(CONTENT), "told by the repository")
+    assert [entry["port"] for entry in server.log] == ["hub"]
+    with pytest.raises(FetchError, match="wants an access token") as caught:
+        look(url, None, "")
+    assert caught.value.status == 401
+
+
+@pytest.mark.parametrize("manner", ["ranges", "plain", "moved"])
+def test_another_server_tells_the_size_alone(server: Server, manner: str) -> None:
+    url = f"{server.hub}/{manner}/m.gguf"
+    assert look(url, None, "ab" * 32) == Remote(url, "m.gguf", "ab" * 32, len(CONTENT), "given")
+    with pytest.raises(FetchError, match="must be given"):
+        look(url, None, "")
+
+
+def test_aria2_gets_a_token_only_for_the_server_that_it_is_for(server: Server) -> None:
+    there = link(f"{server.hub}/gated/model/resolve/main/m.gguf", TOKEN)
+    assert there.url.startswith(f"{server.store}/signed/m.gguf?")
+    assert not there.with_token
+    assert link(f"{server.hub}/gated/m.gguf", TOKEN) == Link(f"{server.hub}/gated/m.gguf", True)
+    url = f"{server.hub}/moved/m.gguf"
+    server.log.clear()
+    assert link(url, None) == Link(url, False)
+    assert server.log == []
+
+
+def test_what_aria2_is_told() -> None:
+    files = [Remote("u", "a.gguf", "1" * 64, 1, "given"), Remote("v", "b.gguf", "2" * 64, 1, "given")]
+    text = aria2_input(files, [Link("http://x/a", True), Link("http://y/b?s=1", False)], Path("/d"), TOKEN)
+    assert text.splitlines() == [
+        "http://x/a", "  dir=/d", "  out=a.gguf.part", "  checksum=sha-256=" + "1" * 64,
+        f"  header=Authorization: Bearer {TOKEN}",
+        "http://y/b?s=1", "  dir=/d", "  out=b.gguf.part", "  checksum=sha-256=" + "2" * 64,
+    ]  # fmt: skip
+    assert TOKEN not in " ".join(aria2_argv(Path("/j/aria2.input"), 8))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a/", "http://a/b/", "http://a/..", "http://a/%2e%2e", "http://a/x%2f..%2fy%0a"]
+)
+def test_names_that_are_no_names(url: str) -> None:
+    with pytest.raises(FetchError):
+        file_name(url)
+
+
+class World:
+    """A quantizer's folder, and the module with options for it; aria2 is played by ``bring``."""
+
+    def __init__(self, code: Any, root: Path, hub: str) -> None:
+        self.code, self.root, self.warnings = code, root, []  # type: ignore[var-annotated]
+        self.params = {
+            "what": "source", "location": "", "sha256": [], "hub": hub, "token": TOKEN, "root": str(root),
+            "connections": 4, "rc": 0, "state": "looked",
+        }  # fmt: skip
+
+    def run(self, state: str = "looked", check: bool = False, **params: Any) -> dict[str, Any]:
+        self.params.update(params)
+        module = SimpleNamespace(params={**self.params, "state": state}, check_mode=check, warn=self.warnings.append)
+        return self.code.run(module)
+
+    def bring(self, prepared: dict[str, Any], data: bytes = CONTENT) -> None:
+        for file in prepared["files"]:
+            (Path(prepared["path"]).parent / (file["name"] + ".part")).write_bytes(data)
+
+
+@pytest.fixture
+def world(plugin: Any, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> World:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/aria2c").write_text("")
+    (tmp_path / "bin/aria2c").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return World(plugin("modules", "gguf_source"), tmp_path / "models", server.hub)
+
+
+def test_a_path_is_left_as_it_is(world: World) -> None:
+    found = world.run(location="/somewhere/m.gguf")
+    assert (found["remote"], found["finished"], found["path"]) == (False, True, "/somewhere/m.gguf")
+
+
+def test_fetched_once_then_nothing_is_asked_of_the_store(world: World, server: Server) -> None:
+    location = "hf://gated/model@main/m.gguf"
+    looked = world.run(location=location)
+    assert (looked["finished"], looked["missing_bytes"], looked["changed"]) == (False, len(CONTENT), False)
+    assert not world.root.exists()
+    assert world.run("prepared", check=True)["changed"] is True
+    assert not world.root.exists()
+    prepared = world.run("prepared")
+    secret = Path(prepared["job"]) / "aria2.input"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert TOKEN not in secret.read_text()  # the store wants none
+    world.bring(prepared)
+    published = world.run("published")
+    assert (published["finished"], published["changed"]) == (True, True)
+    assert Path(published["path"]).read_bytes() == CONTENT
+    assert not secret.exists()
+    server.log.clear()
+    again = world.run()
+    assert (again["finished"], again["missing_bytes"]) == (True, 0)
+    assert [entry["method"] for entry in server.log] == ["HEAD"]
+    server.log.clear()
+    world.run(location="hf://gated/model@" + "a" * 40 + "/m.gguf")
+    assert world.run("prepared")["finished"]
+    server.log.clear()
+    assert world.run()["finished"]
+    assert server.log == []  # a commit's files cannot change
+    assert world.run(location=f"{server.hub}/ranges/m.gguf", sha256=[SHA256])["finished"]
+    assert server.log == []
+
+
+def test_when_nobody_answers_what_was_told_holds(world: World, server: Server) -> None:
+    prepared = world.run("prepared", location="hf://open/model@main/m.gguf")
+    world.bring(prepared)
+    world.run("published")
+    server.close()
+    assert world.run()["finished"]
+    assert "is taken as still true" in world.warnings[0]
+
+
+def test_parts(world: World) -> None:
+    prepared = world.run("prepared", location="hf://open/model@main/p-00001-of-00002.gguf")
+    assert Path(prepared["job"], "aria2.input").read_text().count("checksum=") == 2
+    world.bring(prepared)
+    published = world.run("published")
+    assert published["finished"]
+    assert sorted(path.name for path in Path(published["path"]).parent.iterdir()) == [
+        "p-00001-of-00002.gguf", "p-00002-of-00002.gguf",
+    ]  # fmt: skip
+    with pytest.raises(world.code.SourceError, match="2 files: give a sha256 for each"):
+        world.run(sha256=["1" * 64])
+
+
+def test_another_sha256_leaves_nothing(world: World, server: Server) -> None:
+    prepared = world.run("prepared", location=f"{server.hub}/ranges/m.gguf", sha256=["1" * 64])
+    world.bring(prepared)
+    with pytest.raises(world.code.SourceError, match=r"m\.gguf has not the sha256 that was given") as caught:
+        world.run("published", rc=CHECKSUM)
+    assert caught.value.argument == "sha256"
+    assert list(fetched_folder(world.root, "1" * 64).iterdir()) == []
+    assert not (Path(prepared["job"]) / "aria2.input").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(3, "is not there"), (9, "the disk is full"), (-9, r"aria2 was ended \(code -9")]
+)
+def test_ends_that_another_attempt_does_not_cure(world: World, code: int, words: str) -> None:
+    world.bring(world.run("prepared", location="hf://open/model@main/m.gguf"), CONTENT[:100])
+    with pytest.raises(world.code.SourceError, match=words):
+        world.run("published", rc=code)
+    assert world.run()["finished"] is False
+
+
+def test_attempts_go_on_as_long_as_they_bring_something(world: World) -> None:
+    found = world.run("prepared", location="hf://open/model@main/m.gguf")
+    part = Path(found["path"] + ".part")
+    for _ in range(3):
+        world.run("prepared")
+        with part.open("ab") as file:
+            file.write(bytes(4096))
+        found = world.run("published", rc=22)
+        assert (found["finished"], "code 22" in found["reason"]) == (False, True)
+    world.run("prepared")
+    assert not world.run("published", rc=22)["finished"]
+    with pytest.raises(world.code.SourceError, match="attempts brought nothing more"):
+        world.run("published", rc=22)
+
+
+def test_a_file_that_changed_later_is_not_trusted(world: World) -> None:
+    prepared = world.run("prepared", location="hf://open/model@main/m.gguf")
+    world.bring(prepared)
+    path = Path(world.run("published")["path"])
+    path.write_bytes(CONTENT[:-1] + b"x")
+    assert world.run()["finished"] is False
+
+
+def test_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.code.os, "statvfs", lambda path: SimpleNamespace(f_bavail=1, f_frsize=512))
+    with pytest.raises(world.code.SourceError, match="are still to be fetched") as caught:
+        world.run(location="hf://open/model@main/m.gguf")
+    assert caught.value.argument == "root"
+
+
+def test_errors_name_the_option(world: World, server: Server) -> None:
+    for location, token, argument in (
+        ("hf://gated/model@main/m.gguf", "hf_wrong", "token"),
+        ("hf://open/model@main/gone.gguf", TOKEN, "location"),
+        ("hf://nothing", TOKEN, "location"),
+        (f"{server.hub}/ranges/m.gguf", TOKEN, "sha256"),
+    ):
+        with pytest.raises(world.code.SourceError) as caught:
+            world.run(location=location, token=token)
+        assert caught.value.argument == argument
+        assert token not in str(caught.value)
+
+
+def test_without_aria2(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(world.code.SourceError, match="install aria2"):
+        world.run("prepared", location="hf://open/model@main/m.gguf")
+
+
+def test_what_was_noted_is_data(world: World) -> None:
+    world.run("prepared", location="hf://open/model@main/m.gguf")
+    note = next((world.root / ".sources").glob("*.json"))
+    assert json.loads(note.read_text())[0]["sha256"] == SHA256

@@ -1,0 +1,282 @@
+"""Headers from paths and URLs, whole and in parts; the servers are real ones on 127.0.0.1."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from ansible.module_utils import gguf_http
+from ansible.module_utils.gguf import (
+    GGUFError,
+    Tensor,
+    file_bytes,
+    merge_headers,
+    part_names,
+    read_header,
+    tensor_bytes,
+)
+from ansible.module_utils.gguf_http import FetchError, RangeFile, ask, origin, shown
+from ansible.module_utils.gguf_source import is_url, open_source, part_locations, repository_url, resolved
+from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from range_server import TOKEN, Server
+
+METADATA: dict[str, Any] = {
+    **QWEN35_METADATA,
+    # As many bytes as a vocabulary of 248320, in fewer strings, so that reading it takes less time.
+    "tokenizer.ggml.tokens": ["a" * 400] * 30000,
+}
+
+
+def model(path: Path, tensors: list[Tensor], metadata: dict[str, Any]) -> None:
+    """A model whose weights are a hole."""
+    header = header_bytes(metadata, tensors)
+    path.write_bytes(header)
+    os.truncate(path, file_bytes(len(header), [tensor_bytes(item.type, item.shape) for item in tensors]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("served")
+    model(folder / "whole.gguf", qwen35_tensors(), METADATA)
+    parts = (qwen35_tensors()[:300], qwen35_tensors()[300:600], qwen35_tensors()[600:])
+    for number, tensors in enumerate(parts):
+        split = {"split.no": number, "split.count": 3, "split.tensors.count": 733}
+        metadata = {**METADATA, **split} if number == 0 else split
+        model(folder / f"split-0000{number + 1}-of-00003.gguf", tensors, metadata)
+    (folder / "text.gguf").write_text("no model at all" * 100)
+    return folder
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    yield server
+    server.close()
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf_http, "PAUSE", 0.01)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_path_and_a_url_say_the_same(folder: Path, server: Server) -> None:
+    local = open_source(str(folder / "whole.gguf"))
+    remote = open_source(f"{server.hub}/ranges/whole.gguf")
+    assert remote.header == local.header
+    assert len(remote.header.tensors) == 733
+    assert remote.size == local.size == (folder / "whole.gguf").stat().st_size > 36 * 10**9
+    assert (local.transferred, local.parts) == (0, (str(folder / "whole.gguf"),))
+    start = local.header.data_start
+    assert start <= remote.transferred < start + (5 << 20)
+    assert sum(entry["sent"] for entry in server.log) == remote.transferred
+
+
+def test_a_server_without_ranges(server: Server) -> None:
+    with pytest.raises(FetchError, match="its server has no range requests"):
+        open_source(f"{server.hub}/plain/whole.gguf")
+    # What the system's buffers took before the connection was closed.
+    assert sum(entry["sent"] for entry in server.log) < 8 << 20
+
+
+def test_a_redirect_takes_no_token_along(server: Server) -> None:
+    assert open_source(f"{server.hub}/moved/whole.gguf", TOKEN, server.hub).header.architecture == "qwen35moe"
+    assert {(entry["port"], entry["token"], entry["status"]) for entry in server.log} == {
+        ("hub", True, 302), ("store", False, 206),
+    }  # fmt: skip
+    server.log.clear()
+    assert open_source(f"{server.hub}/gated/whole.gguf", TOKEN, server.hub).header.architecture == "qwen35moe"
+    assert all(entry["token"] for entry in server.log)
+    with pytest.raises(FetchError, match="wants an access token"):
+        open_source(f"{server.hub}/gated/whole.gguf", TOKEN, "https://hub.test")
+    assert not server.log[-1]["token"]
+    there = open_source("hf://gated/model@v1/whole.gguf", TOKEN, server.hub)
+    assert (there.header.architecture, server.log[-2]["path"]) == ("qwen35moe", "/gated/model/resolve/v1/whole.gguf")
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_broke(folder: Path, server: Server) -> None:
+    remote = open_source(f"{server.hub}/broken/whole.gguf")
+    assert remote.header == open_source(str(folder / "whole.gguf")).header
+    assert len(server.log) > 10
+    assert remote.transferred < remote.header.data_start + (5 << 20)
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "words"),
+    [
+        ("gated/whole.gguf", None, "wants an access token"),
+        ("gated/whole.gguf", "hf_another", "wants an access token"),
+        ("ranges/gone.gguf", TOKEN, "is not there"),
+        ("ranges/text.gguf", TOKEN, "does not begin with the letters GGUF"),
+        ("ranges/split-00002-of-00003.gguf", TOKEN, "name its first part, split-00001-of-00003.gguf"),
+        ("ranges/with%20token.gguf?token=secret", "a token", "spaces or strange letters"),
+    ],
+)
+def test_errors_are_one_sentence_without_secrets(server: Server, path: str, token: str | None, words: str) -> None:
+    with pytest.raises((FetchError, GGUFError), match=words) as caught:
+        open_source(f"{server.hub}/{path}", token, server.hub)
+    assert "secret" not in str(caught.value)
+    assert not token or token not in str(caught.value)
+
+
+def test_no_server_at_all(server: Server) -> None:
+    url = server.hub
+    server.close()
+    with pytest.raises(FetchError, match="cannot be reached"):
+        open_source(f"{url}/x.gguf")
+
+
+def test_never_from_encrypted_to_plain() -> None:
+    request = gguf_http.urllib.request.Request("https://a.test/x", headers={"Authorization": "Bearer t"})
+    with pytest.raises(FetchError, match="not encrypted"):
+        gguf_http._Redirects().redirect_request(request, io.BytesIO(), 302, "", cast(Any, {}), "http://a.test/x")
+    told = gguf_http._Redirects().redirect_request(
+        request, io.BytesIO(), 302, "", cast(Any, {}), "https://b.test/x?s=1"
+    )
+    assert told is not None
+    assert not told.has_header("Authorization")
+
+
+@pytest.mark.parametrize("url", ["ftp://a/b", "https://", "http://a b/c", "http://a:99999/x", "http://[::1/x"])
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(FetchError):
+        origin(url)
+
+
+def test_urls() -> None:
+    assert shown("https://user:pw@a.test:8/b?sig=1#f") == "https://a.test:8/b"
+    assert is_url("hf://a/b/c") and is_url("HTTPS://a/b") and not is_url("/a/http://b") and not is_url("~/x.gguf")
+    assert (
+        repository_url("https://hub.test/", "owner/name", "refs/pr/1", "a folder/x.gguf")
+        == "https://hub.test/owner/name/resolve/refs%2Fpr%2F1/a%20folder/x.gguf"
+    )
+    assert resolved("hf://o/n/x.gguf", "http://h") == "http://h/o/n/resolve/main/x.gguf"
+    assert resolved("hf://o/n@refs%2Fpr%2F1/a/x.gguf", "http://h") == "http://h/o/n/resolve/refs%2Fpr%2F1/a/x.gguf"
+    for wrong in ("hf://o/x.gguf", "hf://o/n@/x", "hf://o/n@a@b/x"):
+        with pytest.raises(FetchError):
+            resolved(wrong)
+    assert part_locations("http://a/b/x-00001-of-00002.gguf?k=v")[1] == "http://a/b/x-00002-of-00002.gguf?k=v"
+
+
+def test_what_the_repository_says_of_a_file(server: Server) -> None:
+    url = repository_url(server.hub, "open/model", "main", "text.gguf")
+    answer = ask(url, TOKEN, stay=True)
+    assert answer.headers["x-linked-size"] == "1500"
+    assert answer.url == url
+    assert [entry["port"] for entry in server.log] == ["hub"]
+
+
+def test_a_split_model(folder: Path, server: Server) -> None:
+    whole = open_source(str(folder / "whole.gguf")).header
+    local = open_source(str(folder / "split-00001-of-00003.gguf"))
+    assert [item.name for item in local.header.tensors] == [item.name for item in whole.tensors]
+    assert local.header.tensor_bytes == whole.tensor_bytes
+    assert local.size == sum(path.stat().st_size for path in folder.glob("split-*"))
+    assert len(local.parts) == 3
+    assert open_source(f"{server.hub}/ranges/split-00001-of-00003.gguf").header == local.header
+
+
+def test_parts_that_are_missing_or_do_not_belong_together(folder: Path, tmp_path: Path, server: Server) -> None:
+    one, two, three = (folder / name for name in part_names("split-00001-of-00003.gguf"))
+    for path in (one, two):
+        os.link(path, tmp_path / path.name)
+    with pytest.raises(FileNotFoundError, match="split-00003"):
+        open_source(str(tmp_path / one.name))
+    headers = [open_source(str(folder / "whole.gguf")).header]
+    for path in (one, two, three):
+        with path.open("rb") as file:
+            headers.append(read_header(file))
+    whole, first, second, third = headers
+    for wrong, words in (
+        ([first, third, second], "part 2 of 3 says of itself that it is number 2"),
+        ([first], "number 0 (from 0) of 3"),
+        ([whole, second, third], "part 1 of 3"),
+        ([first, second, second], "part 3 of 3"),
+    ):
+        with pytest.raises(GGUFError) as caught:
+            merge_headers(wrong)
+        assert words in str(caught.value)
+    os.link(two, tmp_path / three.name)
+    with pytest.raises(GGUFError, match="part 3 of 3 says"):
+        open_source(str(tmp_path / one.name))
+
+
+@pytest.mark.parametrize("name", ["x-00001-of-00000.gguf", "x-00001-of-99999.gguf", "x-00003-of-00002.gguf"])
+def test_names_of_parts_that_cannot_be(name: str) -> None:
+    with pytest.raises(GGUFError):
+        part_names(name)
+    assert part_names("model-Q8_0.gguf") == ("model-Q8_0.gguf",)
+
+
+class Lying(RangeFile):
+    """Answers each request with the next of ``pieces``: (first byte claimed, size claimed, content)."""
+
+    pieces: list[tuple[int, int, bytes]]
+
+    def _receive(self, first: int, last: int) -> None:
+        if not self.pieces:
+            raise gguf_http.http.client.IncompleteRead(b"")
+        start, size, content = self.pieces.pop(0)
+        response = io.BytesIO(content)
+        response.status = 206  # type: ignore[attr-defined]
+        response.headers = {"Content-Range": f"bytes {start}-{start + len(content) - 1}/{size}"}  # type: ignore[attr-defined]
+        original = gguf_http.request
+        try:
+            gguf_http.request = lambda *_: response
+            super()._receive(first, last)
+        finally:
+            gguf_http.request = original
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 300), st.binary(max_size=300)), max_size=6))
+def test_servers_that_lie(pieces: Any) -> None:
+    """Whatever a server claims, there is a header or one clear error, soon."""
+
+    class File(Lying):
+        pass
+
+    File.pieces = list(pieces)
+    pause, gguf_http.PAUSE = gguf_http.PAUSE, 0.0
+    try:
+        file = File("http://127.0.0.1/x.gguf")
+        assert file.transferred <= sum(len(content) for _, _, content in pieces)
+        read_header(cast(Any, file), file.size)
+    except (FetchError, GGUFError) as error:
+        assert str(error)
+    finally:
+        gguf_http.PAUSE = pause
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3) | st.text(max_size=3), st.integers(0, 3)), min_size=1, max_size=3))
+def test_parts_that_say_anything_of_themselves(told: Any) -> None:
+    headers = []
+    for number, (no, count) in enumerate(told):
+        metadata = {"split.no": no, "split.count": count, "split.tensors.count": len(told)}
+        data = header_bytes(metadata, [Tensor(f"t{number}", (4,), "f32")])
+        headers.append(read_header(io.BytesIO(data)))
+    try:
+        merged = merge_headers(headers)
+        assert len(merged.tensors) == len(told)
+        assert len(told) == 1 or all(pair == (number, len(told)) for number, pair in enumerate(told))
+    except GGUFError as error:
+        assert str(error)
+
+
+def test_a_header_that_ends_early_over_http(tmp_path: Path) -> None:
+    (tmp_path / "cut.gguf").write_bytes(struct.pack("<4sIQQ", b"GGUF", 3, 9, 9))
+    server = Server(tmp_path)
+    try:
+        with pytest.raises(GGUFError, match="cut off"):
+            open_source(f"{server.hub}/ranges/cut.gguf")
+    finally:
+        server.close()
