@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 PLAY := ansible-playbook -i inventory/lab
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # These need this machine alone, and run beside the others, which share the boards of one lab.
-WITHOUT_BOARDS := $(filter gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
+WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
   ik_llama_build_native ik_llama_build_upgrade,$(SCENARIOS))
 WITH_BOARDS := $(filter-out $(WITHOUT_BOARDS),$(SCENARIOS))
 export PATH := $(VENV)/bin:$(PATH)
