@@ -108,9 +108,7 @@ def lab(fleet: Any) -> dict[str, Path]:
     return {name: Path(fleet.variable("localhost", variable)) for name, variable in names.items()}
 
 
-@pytest.mark.parametrize(
-    "base", ["Q4_K_M", "Q3_K_M", "Q3_K_S", "IQ4_XS", "IQ2_KS", "IQ3_XXS", "IQ2_KT", "IQ3_KL", "IQ3_XS"]
-)
+@pytest.mark.parametrize("base", ["Q4_K_M", "Q3_K_M", "IQ4_XS", "IQ2_KS", "IQ2_KT", "IQ3_KL", "IQ3_XS"])
 def test_what_the_engine_chooses_by_itself_is_known(base: str, lab: dict[str, Path], tmp_path: Path) -> None:
     """Plain file types, whose every choice is the engine's own, predicted and then made."""
     with lab["source"].open("rb") as file, lab["imatrix"].open("rb") as matrix:
