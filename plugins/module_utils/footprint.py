@@ -249,7 +249,7 @@ def bits(tensor: Tensor) -> float:
 
 # On aarch64, engines from before 2026-09-22 (pull request 2503) round the product of two block scales of these to fp16
 # when they generate. K-quants and IQK types are not affected.
-ROUNDED_ON_ARM = frozenset(("q4_0", "q5_0", "q6_0", "q8_0", "iq4_nl", "mxfp4"))
+ROUNDED_ON_ARM = frozenset(("q4_0", "q4_1", "q5_0", "q5_1", "q6_0", "q8_0", "iq4_nl", "mxfp4"))
 
 
 def tokens_per_second(read: int, hparams: Mapping[str, int], bandwidth: float, kv_bytes: int = 0) -> float:

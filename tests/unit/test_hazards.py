@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.module_utils import hazards
+from ansible.module_utils.footprint import ROUNDED_ON_ARM
 
 FILE = Path(__file__).resolve().parents[2] / "roles/ik_llama_build/files/hazards.yml"
 KNOWN = yaml.safe_load(FILE.read_text(encoding="utf-8"))
@@ -38,6 +39,11 @@ def measured(**errors: float) -> dict[str, Any]:
 
 def test_the_file_is_right() -> None:
     assert hazards.problems(KNOWN) == []
+
+
+def test_the_planner_counts_the_same_types_as_rounded() -> None:
+    (entry,) = (entry for entry in KNOWN if entry["id"] == "aarch64-fp16-scales")
+    assert set(entry["tensor_types"]) == ROUNDED_ON_ARM
 
 
 def test_what_is_wrong_with_the_data_is_told() -> None:
