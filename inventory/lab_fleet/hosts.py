@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Inventory of a fleet on this machine: LAB_BOARDS boards (4), and with LAB_GATEWAY=1 a gateway before them.
 
-Prints what Ansible's inventory plugin `script` reads.
+Their ports on 127.0.0.1 follow LAB_FLEET_PORT (2220), which is the gateway's own. Prints what Ansible's
+inventory plugin `script` reads.
 """
 
 from __future__ import annotations
@@ -9,14 +10,13 @@ from __future__ import annotations
 import json
 import os
 
-FIRST_PORT = 2221
-
 
 def main() -> None:
     boards = [f"pi-{number:02}" for number in range(1, int(os.environ.get("LAB_BOARDS") or 4) + 1)]
     gateways = ["gateway"] if os.environ.get("LAB_GATEWAY") == "1" else []
-    ports = {name: FIRST_PORT + position for position, name in enumerate(boards)}
-    ports.update({name: FIRST_PORT - 1 for name in gateways})
+    first = int(os.environ.get("LAB_FLEET_PORT") or 2220)
+    ports = {name: first + position for position, name in enumerate(boards, start=1)}
+    ports.update(dict.fromkeys(gateways, first))
     print(
         json.dumps(
             {
