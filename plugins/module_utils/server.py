@@ -15,6 +15,40 @@ from ansible.module_utils.footprint import fit
 
 Arguments = list[list[str]]
 
+#: Flags that a variable of the role sets; in llama_server_extra they would go around its checks.
+OWN_FLAGS = {
+    "--host": "llama_server_host",
+    "--port": "llama_server_port",
+    "-m": "llama_server_model",
+    "--model": "llama_server_model",
+    "--api-key": "llama_server_api_keys, which keeps keys out of the process list",
+    "--api-key-file": "llama_server_api_keys",
+    "-t": "llama_server_threads",
+    "--threads": "llama_server_threads",
+    "-tb": "llama_server_threads_batch",
+    "--threads-batch": "llama_server_threads_batch",
+    "-c": "llama_server_context",
+    "--ctx-size": "llama_server_context",
+    "-np": "llama_server_parallel",
+    "--parallel": "llama_server_parallel",
+    "-ctk": "llama_server_cache_type_k",
+    "--cache-type-k": "llama_server_cache_type_k",
+    "-ctv": "llama_server_cache_type_v",
+    "--cache-type-v": "llama_server_cache_type_v",
+    "-b": "llama_server_batch",
+    "--batch-size": "llama_server_batch",
+    "-ub": "llama_server_ubatch",
+    "--ubatch-size": "llama_server_ubatch",
+    "-cram": "llama_server_cache_ram_mib",
+    "--cache-ram": "llama_server_cache_ram_mib",
+    "--ctx-checkpoints": "llama_server_ctx_checkpoints",
+    "-a": "llama_server_alias",
+    "--alias": "llama_server_alias",
+    "--mlock": "llama_server_mlock",
+    "--jinja": "llama_server_jinja",
+    "--metrics": "llama_server_metrics",
+}
+
 
 def is_loopback(host: str) -> bool:
     """Whether a server that listens on `host` is reached from its own machine only."""
@@ -31,8 +65,8 @@ def server_arguments(options: dict[str, Any]) -> Arguments:
 
     Args:
         options: host, port, threads, threads_batch, context (tokens, of all slots together), parallel (slots),
-            cache_type_k, cache_type_v, ubatch, mlock, cache_ram_mib, ctx_checkpoints, jinja, alias,
-            api_key_file (path, or empty), extra (list of words).
+            cache_type_k, cache_type_v, batch, ubatch, mlock, cache_ram_mib, ctx_checkpoints, jinja, metrics,
+            alias, api_key_file (path, or empty), extra (list of words).
     """
     arguments: Arguments = [
         ["--host", options["host"]],
@@ -43,6 +77,7 @@ def server_arguments(options: dict[str, Any]) -> Arguments:
         ["--parallel", options["parallel"]],
         ["--cache-type-k", options["cache_type_k"]],
         ["--cache-type-v", options["cache_type_v"]],
+        ["--batch-size", options["batch"]],
         ["--ubatch-size", options["ubatch"]],
         ["--cache-ram", options["cache_ram_mib"]],
         ["--ctx-checkpoints", options["ctx_checkpoints"]],
@@ -52,6 +87,8 @@ def server_arguments(options: dict[str, Any]) -> Arguments:
         arguments.append(["--mlock"])
     if options["jinja"]:
         arguments.append(["--jinja"])
+    if options["metrics"]:
+        arguments.append(["--metrics"])
     if options["api_key_file"]:
         arguments.append(["--api-key-file", options["api_key_file"]])
     arguments.append(["--log-disable"])
@@ -80,35 +117,84 @@ def complaint(output: str) -> str | None:
     return " ".join(before.split()) or None
 
 
-def run_script(binary: str, model: str, arguments: Arguments, key: str) -> str:
-    """The shell script that a deployment is started by; it becomes the server (exec)."""
-    lines = [
+def run_script(binary: str, model: str, arguments: Arguments, key: str, watch: list[str] | None = None) -> str:
+    """The shell script that a deployment is started by; it becomes the server (exec).
+
+    Args:
+        watch: command that watches the server from beside it, none if empty.
+    """
+    head = [
         "#!/bin/sh",
         f"# Deployment {key}, as the service starts it. Written by Ansible; a change here is lost.",
+        *([shlex.join(watch) + " &"] if watch else []),
+    ]
+    lines = [
         "exec " + shlex.quote(binary),
         shlex.join(["--model", model]),
         *(shlex.join(flag) for flag in arguments),
     ]
-    return "\n".join(lines[:2]) + "\n" + " \\\n    ".join(lines[2:]) + "\n"
+    return "\n".join(head) + "\n" + " \\\n    ".join(lines) + "\n"
+
+
+def served_at(arguments: Arguments) -> dict[str, str]:
+    """`url` at which a server with these arguments is asked from its own board, and its `api_key_file` or ''."""
+    values = {flag[0]: flag[1] for flag in arguments if len(flag) > 1}
+    host = values.get("--host", "127.0.0.1")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    host = f"[{host}]" if ":" in host else host
+    return {
+        "url": f"http://{host}:{values.get('--port', '8080')}",
+        "api_key_file": values.get("--api-key-file", ""),
+    }
+
+
+def listeners(table: str, port: int) -> set[str]:
+    """What listens on a TCP port: `socket:[inode]`, as links in /proc/PID/fd name it.
+
+    Args:
+        table: text of /proc/net/tcp and tcp6 (proc(5)): local address in hex, state 0A is LISTEN, inode in field 10.
+    """
+    rows = (line.split() for line in table.splitlines())
+    return {
+        f"socket:[{row[9]}]"
+        for row in rows
+        if len(row) > 9 and row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port
+    }
+
+
+def key_problems(api_keys: list[str]) -> list[str]:
+    """Sentences about API keys that could not work, or could be guessed; they never show a key."""
+    problems = []
+    for number, key in enumerate(api_keys, start=1):
+        if len(key) < 8:
+            problems.append(
+                f"key {number} of llama_server_api_keys has {len(key)} characters: use at least 8"
+                " ('openssl rand -hex 32' makes a good one)"
+            )
+        elif not re.fullmatch(r"[!-~]+", key):
+            problems.append(f"key {number} of llama_server_api_keys has a blank or a character that HTTP cannot carry")
+    return problems
 
 
 def server_problems(
     options: dict[str, Any],
-    api_keys: int,
+    api_keys: list[str],
     board: dict[str, Any],
     reserve_mib: int,
     plan: dict[str, Any],
+    port_owner: str = "",
 ) -> list[str]:
     """Sentences, one for each reason why this server must not be started with these options; empty if none.
 
     Args:
         options: as for `server_arguments`.
-        api_keys: how many API keys are set.
+        api_keys: the API keys.
         board: what module `board_facts` returned.
         reserve_mib: memory left to the rest of the board.
         plan: the model's plan or manifest (`tensor_bytes`, `hparams`); empty where the model is not known yet.
+        port_owner: another program that listens on the port, as module `llama_deployment` tells it.
     """
-    problems = []
+    problems = key_problems(api_keys)
     if not is_loopback(options["host"]) and not api_keys:
         problems.append(
             f"llama_server_host is {options['host']}, which others can reach, and llama_server_api_keys is empty:"
@@ -118,9 +204,15 @@ def server_problems(
         problems.append(f"llama_server_port is {options['port']}: a port is a number from 1 to 65535")
     problems += [
         f"llama_server_{name} is {options[name]}: it must be 1 or more"
-        for name in ("threads", "threads_batch", "context", "parallel", "ubatch")
+        for name in ("threads", "threads_batch", "context", "parallel", "batch", "ubatch")
         if options[name] < 1
     ]
+    words = (str(word).partition("=")[0] for word in options["extra"])
+    problems += [f"llama_server_extra has {word}: set {OWN_FLAGS[word]} instead" for word in words if word in OWN_FLAGS]
+    if port_owner:
+        problems.append(
+            f"port {options['port']} (llama_server_port) is taken by {port_owner}: stop that, or choose another port"
+        )
     if plan and not problems:
         found = fit(plan, options, board["memory_mib"], reserve_mib)
         if not found["fits"]:

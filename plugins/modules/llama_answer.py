@@ -59,6 +59,11 @@ tokens_per_second:
   description: Speed of generation that the server itself measured, 0 if it did not say.
   returned: when a question was asked
   type: float
+journal:
+  description: Last lines of the service's log.
+  returned: always
+  type: list
+  elements: str
 waited:
   description: Seconds until the server was ready.
   returned: always
@@ -85,13 +90,18 @@ class Server:
         self.url = module.params["url"].rstrip("/")
         self.unit = module.params["unit"]
 
-    def fail(self, message: str) -> NoReturn:
-        journal = subprocess.run(
-            ["journalctl", "--unit", self.unit, "--lines", "30", "--no-pager", "--output", "cat"],
+    def journal(self, lines: int) -> str:
+        """The last lines of the service's log."""
+        return subprocess.run(
+            ["journalctl", "--unit", self.unit, "--lines", str(lines), "--no-pager", "--output", "cat"],
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         ).stdout.strip()
+
+    def fail(self, message: str) -> NoReturn:
+        journal = self.journal(30)
         self.module.fail_json(
             msg=f"{message}\nLast lines of 'journalctl -u {self.unit}':\n{journal or '(none)'}",
             journal=journal.splitlines(),
@@ -179,7 +189,7 @@ def main() -> None:
     result: dict[str, Any] = {"changed": False, "waited": round(server.wait(), 2)}
     if module.params["question"]:
         result["answer"], result["tokens_per_second"] = server.ask()
-    module.exit_json(**result)
+    module.exit_json(journal=server.journal(10).splitlines(), **result)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ description:
   - A deployment is one engine release, one model, one set of options and one unit, under a key made from them.
   - With C(state=built) it is made beside the others and nothing in service changes.
   - With C(state=current) the pointer C(current) and the unit file move to it. Starting it is not done here.
-  - With C(state=previous) it is noted as the one to go back to.
+  - With C(state=proven) it is noted as one that has answered, and the proven one before it as the one to go back to.
+    A pointer that was moved but never proven is not trusted: the deployment counts as stale.
   - With C(state=looked) nothing changes. The returned values tell of I(deployment), or of the one to go back to.
   - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
@@ -22,19 +23,32 @@ options:
   state:
     description: What to reach.
     type: str
-    choices: [built, current, previous, looked, absent]
+    choices: [built, current, proven, looked, absent]
     default: built
   deployment:
     description:
-      - Key of the deployment that a pointer shall name; needed for C(current) and C(previous).
+      - Key of the deployment that a pointer shall name; needed for C(current) and C(proven).
       - Empty with C(state=current) to take the pointer away, because nothing can serve.
     type: str
   engine:
-    description: Pointer to the engine release; needed for C(state=built).
+    description: Pointer to the engine release; needed for C(state=built). C(looked) reads its manifest.
     type: path
   model:
-    description: Pointer to the GGUF; needed for C(state=built).
+    description: Pointer to the GGUF; needed for C(state=built). C(looked) reads its manifest.
     type: path
+  port:
+    description: Port of the API. C(looked) tells who else listens there; 0 asks nothing.
+    type: int
+    default: 0
+  watchdog:
+    description: Text of the program that watches the server from within the unit; empty for none.
+    type: str
+    default: ""
+  watch:
+    description: Arguments of that program.
+    type: list
+    elements: str
+    default: []
   arguments:
     description: Arguments of llama-server, a list for each flag, without the model.
     type: list
@@ -78,6 +92,34 @@ previous:
   description: Key of the deployment to go back to, empty if there is none.
   returned: always
   type: str
+proven:
+  description: Key of the last deployment that has answered, empty if there is none.
+  returned: always
+  type: str
+fallback:
+  description: Key of the deployment to go back to if C(key) does not serve; empty if none could.
+  returned: always
+  type: str
+served:
+  description: Where the deployment C(key) is asked from its own board, as C(url) and C(api_key_file).
+  returned: always
+  type: dict
+fallback_served:
+  description: The same of the deployment C(fallback).
+  returned: always
+  type: dict
+release:
+  description: Manifest of the engine release, empty where it is not there.
+  returned: always
+  type: dict
+manifest:
+  description: Manifest of the model, empty where it is not there.
+  returned: always
+  type: dict
+port_owner:
+  description: Program that listens on I(port) and is not this server; empty if none does.
+  returned: always
+  type: str
 engine:
   description: Key of the engine release of the deployment C(key), empty if that, or its model, is not there any more.
   returned: always
@@ -105,10 +147,13 @@ import subprocess
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible.module_utils.atomic import names, point, write_file
+from ansible.module_utils.atomic import point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.server import complaint, run_script
+from ansible.module_utils.server import complaint, listeners, run_script, served_at
+
+
+POINTERS = ("current", "proven", "previous")
 
 
 def text_of(path: Path) -> str:
@@ -117,6 +162,22 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError:
         return ""
+
+
+def link_of(path: Path) -> str:
+    """What a symlink names, empty if it is not there any more."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def json_of(path: Path) -> dict[str, Any]:
+    """What a JSON file says, empty if it cannot be read."""
+    try:
+        return dict(json.loads(text_of(path)))
+    except ValueError:
+        return {}
 
 
 class Deployments:
@@ -169,7 +230,41 @@ class Deployments:
             Path(file).exists() and Path(file).stat().st_mtime > since for file in self.module.params["restart_after"]
         )
         unit = text_of(self.folder(key) / self.unit_path.name)
-        return key != self.pointed("current") or key != running or newer or unit != text_of(self.unit_path)
+        pointed = {self.pointed("current"), self.pointed("proven"), running}
+        return pointed != {key} or newer or unit != text_of(self.unit_path)
+
+    def fallback(self, key: str) -> str:
+        """Key of the deployment that can serve if this one does not, empty if there is none."""
+        for other in (self.pointed("proven"), self.pointed("previous")):
+            if other != key and self.engine(other):
+                return other
+        return ""
+
+    def served(self, key: str) -> dict[str, str]:
+        """Where a deployment is asked; one that is not made yet by the arguments given."""
+        return served_at(
+            json_of(self.folder(key) / "deployment.json").get("arguments", self.module.params["arguments"])
+        )
+
+    def manifests(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The manifests of engine release and model; empty where they are not there, or not asked for."""
+        params = self.module.params
+        engine = Path(params["engine"] or os.devnull, "release.json")
+        model = Path(params["model"] or os.devnull).resolve().with_suffix(".json")
+        return json_of(engine), json_of(model)
+
+    def port_owner(self) -> str:
+        """Who listens on the port, if that is not this server: a program's name and number."""
+        port = self.module.params["port"]
+        inodes = listeners("\n".join(text_of(Path(f"/proc/net/{kind}")) for kind in ("tcp", "tcp6")), port)
+        if not port or not inodes:
+            return ""
+        unit = f"/{self.unit_path.name}"
+        for process in Path("/proc").glob("[0-9]*"):
+            if inodes & {link_of(entry) for entry in process.glob("fd/*")}:
+                ours = unit in text_of(process / "cgroup") or str(self.root) in text_of(process / "cmdline")
+                return "" if ours else f"{text_of(process / 'comm').strip()} (process {process.name})"
+        return "another program"
 
     def input(self, pointer: Path, manifest: Path, what: str) -> dict[str, Any]:
         """The manifest of something that an earlier step made. Not there: an error, in check mode a note."""
@@ -195,10 +290,12 @@ class Deployments:
             "model": manifest["sha256"],
             "arguments": arguments,
             "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
+            "watchdog": hashlib.sha256(json.dumps([params["watchdog"], params["watch"]]).encode()).hexdigest(),
         }
         key = content_key(inputs)
         folder = self.folder(key)
-        script = run_script(str(folder / "engine/bin/llama-server"), str(folder / "model"), arguments, key)
+        watch = ["/usr/bin/python3", "-I", str(folder / "watchdog"), *params["watch"]] if params["watchdog"] else []
+        script = run_script(str(folder / "engine/bin/llama-server"), str(folder / "model"), arguments, key, watch)
         before = text_of(self.folder(self.pointed("current")) / "run") if self.pointed("current") else ""
         diff = {"before": before, "after": script, "before_header": "in service", "after_header": str(folder / "run")}
         if (folder / "deployment.json").exists():
@@ -240,6 +337,8 @@ class Deployments:
         (beside / "engine").symlink_to(engine)
         (beside / "model").symlink_to(model)
         write_file(beside / "run", script, 0o755)
+        if self.module.params["watchdog"]:
+            write_file(beside / "watchdog", self.module.params["watchdog"], 0o644)
         write_file(beside / self.unit_path.name, self.module.params["unit"], 0o644)
         write_file(beside / "deployment.json", json.dumps(manifest, indent=2) + "\n", 0o644)
         beside.rename(folder)
@@ -264,17 +363,22 @@ class Deployments:
             point(link, f"deployments/{key}")
         return moved
 
-    def remember(self, key: str) -> bool:
-        """Note a deployment as the one to go back to. Returns whether that is new."""
-        link = self.root / "previous"
-        moved = not names(link, f"deployments/{key}")
+    def prove(self, key: str) -> bool:
+        """Note a deployment as one that has answered. Returns whether that is new.
+
+        The one to go back to is noted first: cut off in between, the next run proves this one again.
+        """
+        before = self.pointed("proven")
+        moved = before != key
         if moved and not self.module.check_mode:
-            point(link, f"deployments/{key}")
+            if before:
+                point(self.root / "previous", f"deployments/{before}")
+            point(self.root / "proven", f"deployments/{key}")
         return moved
 
     def remove(self) -> bool:
         """Take pointers and deployments away. Returns whether there was anything."""
-        there = [path for name in ("current", "previous", "deployments") if os.path.lexists(path := self.root / name)]
+        there = [path for name in (*POINTERS, "deployments") if os.path.lexists(path := self.root / name)]
         if not self.module.check_mode:
             for path in there:
                 path.unlink() if path.is_symlink() else shutil.rmtree(path)
@@ -289,12 +393,15 @@ def main() -> None:
             "root": {"type": "path", "default": "/var/lib/llama"},
             "state": {
                 "type": "str",
-                "choices": ["built", "current", "previous", "looked", "absent"],
+                "choices": ["built", "current", "proven", "looked", "absent"],
                 "default": "built",
             },
             "deployment": {"type": "str"},
             "engine": {"type": "path"},
             "model": {"type": "path"},
+            "port": {"type": "int", "default": 0},
+            "watchdog": {"type": "str", "default": ""},
+            "watch": {"type": "list", "elements": "str", "default": []},
             "arguments": {"type": "list", "elements": "list", "default": []},
             "unit": {"type": "str", "default": ""},
             "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
@@ -303,7 +410,7 @@ def main() -> None:
         required_if=[
             ("state", "built", ["engine", "model"]),
             ("state", "current", ["deployment"]),
-            ("state", "previous", ["deployment"]),
+            ("state", "proven", ["deployment"]),
         ],
         supports_check_mode=True,
     )
@@ -315,8 +422,8 @@ def main() -> None:
     changed = False
     if module.params["state"] == "built":
         key, changed, diff = deployments.build()
-    elif module.params["state"] == "previous":
-        changed = deployments.remember(key)
+    elif module.params["state"] == "proven":
+        changed = deployments.prove(key)
     elif module.params["state"] == "looked":
         key = key or deployments.pointed("previous")
     elif module.params["state"] == "absent":
@@ -325,11 +432,21 @@ def main() -> None:
         changed = deployments.activate(key)
         if changed:
             diff = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
+    fallback = deployments.fallback(key)
+    looks = module.params["state"] == "looked"
+    release, manifest = deployments.manifests() if looks else ({}, {})
     module.exit_json(
         changed=changed,
         key=key,
         current=deployments.pointed("current"),
         previous=deployments.pointed("previous"),
+        proven=deployments.pointed("proven"),
+        fallback=fallback,
+        served=deployments.served(key),
+        fallback_served=deployments.served(fallback),
+        release=release,
+        manifest=manifest,
+        port_owner=deployments.port_owner() if looks else "",
         engine=deployments.engine(key),
         running=deployments.process()[0],
         stale=not key or deployments.stale(key),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ def deployments(plugin: Any, board: Path) -> Any:
             "model": str(board / "models/current.gguf"),
             "arguments": [["--port", "8080"]],
             "unit": "[Service]\n",
+            "port": 0,
+            "watchdog": "",
+            "watch": [],
             "unit_path": str(board / "no-such-unit-in-a-test.service"),
             "restart_after": [],
         }
@@ -112,13 +116,69 @@ def test_pointer_and_unit_move_together_and_back(deployments: Any, board: Path) 
     assert not deployments().activate(first)
     assert deployments().activate(second)
     assert unit.read_text() == "[Unit]\n"
-    assert deployments().remember(first)
-    assert not deployments().remember(first)
-    assert (board / "previous").readlink().name == first
     assert deployments().activate(first)
     assert (board / "current").resolve() == board / "deployments" / first
     assert deployments().activate("")
     assert deployments().pointed("current") == ""
+
+
+def test_what_has_answered_is_noted_and_what_did_so_before(deployments: Any, board: Path) -> None:
+    first, second, third = (deployments(unit=f"[{name}]\n").build()[0] for name in "abc")
+    assert deployments().prove(first)
+    assert not deployments().prove(first)
+    assert deployments().pointed("previous") == ""
+    assert deployments().prove(second)
+    assert [deployments().pointed(name) for name in ("proven", "previous")] == [second, first]
+    assert [deployments().fallback(key) for key in (first, second, third)] == [second, first, second]
+
+
+def test_a_pointer_that_was_moved_but_never_proven_is_stale(deployments: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = deployments().build()[0]
+    deployments().activate(key)
+    made = deployments()
+    monkeypatch.setattr(made, "process", lambda: (key, 0.0))
+    assert made.stale(key)
+    made.prove(key)
+    assert not made.stale(key)
+
+
+def test_nothing_is_gone_back_to_whose_engine_or_model_is_gone(deployments: Any, board: Path) -> None:
+    first, second = (deployments(unit=f"[{name}]\n").build()[0] for name in "ab")
+    deployments().prove(first)
+    assert deployments().fallback(second) == first
+    (board / "models/bbb.gguf").unlink()
+    assert deployments().fallback(second) == ""
+
+
+def test_a_deployment_is_asked_where_its_own_options_say(deployments: Any) -> None:
+    first = deployments(arguments=[["--port", "8081"], ["--host", "0.0.0.0"], ["--api-key-file", "/k"]])
+    assert first.served(first.build()[0]) == {"url": "http://127.0.0.1:8081", "api_key_file": "/k"}
+    assert deployments().served("never made")["url"] == "http://127.0.0.1:8080"
+
+
+def test_the_watchdog_belongs_to_the_deployment(deployments: Any, board: Path) -> None:
+    plain = deployments().build()[0]
+    key, _, diff = deployments(watchdog="print()\n", watch=["http://127.0.0.1:8080/health", "30", "9"]).build()
+    assert key != plain
+    assert (board / "deployments" / key / "watchdog").read_text() == "print()\n"
+    started = f"/usr/bin/python3 -I {board}/deployments/{key}/watchdog http://127.0.0.1:8080/health 30 9 &\nexec "
+    assert started in diff["after"]
+
+
+def test_manifests_that_are_no_json_count_as_none(deployments: Any, board: Path) -> None:
+    assert deployments().manifests() == ({"key": "aaa"}, {"sha256": "bbb"})
+    (board / "models/bbb.json").write_text('{"sha')
+    assert deployments().manifests() == ({"key": "aaa"}, {})
+    assert deployments(engine=None, model=None).manifests() == ({}, {})
+
+
+def test_somebody_else_on_the_port_is_named(deployments: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"(process {os.getpid()})" in deployments(port=port).port_owner()
+    assert deployments(port=port).port_owner() == ""
 
 
 def test_what_a_deployment_needs_is_looked_at_before_it_is_gone_back_to(deployments: Any, board: Path) -> None:

@@ -12,7 +12,9 @@ from ansible.module_utils.gguf import read_header
 from ansible.module_utils.server import (
     complaint,
     is_loopback,
+    listeners,
     run_script,
+    served_at,
     server_arguments,
     server_problems,
 )
@@ -27,11 +29,13 @@ OPTIONS: dict[str, Any] = {
     "parallel": 1,
     "cache_type_k": "f16",
     "cache_type_v": "f16",
+    "batch": 512,
     "ubatch": 512,
     "mlock": True,
     "cache_ram_mib": 0,
     "ctx_checkpoints": 4,
     "jinja": True,
+    "metrics": False,
     "alias": "m",
     "api_key_file": "",
     "extra": [],
@@ -53,7 +57,9 @@ def test_the_card_s_options_are_there() -> None:
 
 
 def test_switches_and_key_file() -> None:
-    line = words({**OPTIONS, "mlock": False, "jinja": False, "api_key_file": "/etc/keys"})
+    assert "--metrics" not in words(OPTIONS)
+    line = words({**OPTIONS, "mlock": False, "jinja": False, "metrics": True, "api_key_file": "/etc/keys"})
+    assert "--metrics" in line
     assert "--mlock" not in line
     assert "--jinja" not in line
     assert "--api-key-file /etc/keys" in line
@@ -96,19 +102,50 @@ def test_not_loopback(host: str) -> None:
 
 def test_listening_to_others_needs_a_key() -> None:
     options = {**OPTIONS, "host": "0.0.0.0"}
-    (problem,) = server_problems(options, 0, BOARD, 1024, {})
+    (problem,) = server_problems(options, [], BOARD, 1024, {})
     assert "llama_server_api_keys is empty" in problem
-    assert server_problems(options, 1, BOARD, 1024, {}) == []
+    assert server_problems(options, ["a-key-of-sixteen"], BOARD, 1024, {}) == []
 
 
-@pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "ubatch"])
+@pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "batch", "ubatch"])
 def test_numbers_must_be_positive(name: str) -> None:
-    (problem,) = server_problems({**OPTIONS, name: 0}, 0, BOARD, 1024, {})
+    (problem,) = server_problems({**OPTIONS, name: 0}, [], BOARD, 1024, {})
     assert f"llama_server_{name} is 0" in problem
 
 
+@pytest.mark.parametrize("word", ["--host", "--api-key", "--port=1", "-c"])
+def test_what_a_variable_sets_is_refused_as_a_further_argument(word: str) -> None:
+    (problem,) = server_problems({**OPTIONS, "extra": [word, "x"]}, [], BOARD, 1024, {})
+    assert problem.startswith(f"llama_server_extra has {word.partition('=')[0]}: set llama_server_")
+
+
+def test_a_port_that_is_taken_is_told_with_who_has_it() -> None:
+    (problem,) = server_problems(OPTIONS, [], BOARD, 1024, {}, "nginx (process 7)")
+    assert "port 8080 (llama_server_port) is taken by nginx (process 7)" in problem
+
+
+@pytest.mark.parametrize("key", ["short", "has a blank in it and is long", "nön-ascii-and-long"])
+def test_a_key_that_is_no_good_is_told_of_and_never_shown(key: str) -> None:
+    (problem,) = server_problems(OPTIONS, ["a-good-key-of-length", key], BOARD, 1024, {})
+    assert "key 2 of llama_server_api_keys" in problem
+    assert key not in problem
+
+
+def test_where_a_server_is_asked() -> None:
+    assert served_at([["--host", "::"], ["--port", "1"]])["url"] == "http://[::1]:1"
+    assert served_at([["--mlock"]]) == {"url": "http://127.0.0.1:8080", "api_key_file": ""}
+
+
+def test_who_listens_is_read_from_the_kernel_s_table() -> None:
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    row = "   0: 0100007F:1F90 00000000:0000 {} 00000000:00000000 00:00000000 00000000     0        0 4711 1 0 100\n"
+    assert listeners(head + row.format("0A"), 8080) == {"socket:[4711]"}
+    assert listeners(head + row.format("0A"), 8081) == set()
+    assert listeners(head + row.format("01"), 8080) == set()  # a connection
+
+
 def test_port_must_be_a_port() -> None:
-    assert "llama_server_port is 70000" in server_problems({**OPTIONS, "port": 70000}, 0, BOARD, 1024, {})[0]
+    assert "llama_server_port is 70000" in server_problems({**OPTIONS, "port": 70000}, [], BOARD, 1024, {})[0]
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
@@ -116,13 +153,13 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
         "tensor_bytes": 12_218_867_968,
         "hparams": hyperparameters(read_header(stream(QWEN35_METADATA, qwen35_tensors()))),
     }
-    (problem,) = server_problems(OPTIONS, 0, BOARD, 1024, plan)
+    (problem,) = server_problems(OPTIONS, [], BOARD, 1024, plan)
     assert problem == (
         "the model needs 12466 MiB of memory at llama_server_context 16384 (weights 11653, program 105, kv_cache 320,"
         " recurrent_state 63, compute 73, checkpoints 251), and this board has 7036 MiB for it (8060 less 1024 for the"
         " system, llama_server_memory_reserve_mib): the weights alone are too large; choose a smaller recipe, or a"
         " board with more memory"
     )
-    assert server_problems(OPTIONS, 0, {"memory_mib": 16220}, 1024, plan) == []
-    (problem,) = server_problems({**OPTIONS, "context": 262144}, 0, {"memory_mib": 15818}, 1024, plan)
+    assert server_problems(OPTIONS, [], {"memory_mib": 16220}, 1024, plan) == []
+    (problem,) = server_problems({**OPTIONS, "context": 262144}, [], {"memory_mib": 15818}, 1024, plan)
     assert problem.endswith("with a context of at most 129792 it would fit; or choose a smaller recipe")
