@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import ansible.module_utils as _module_utils
+
+_here = str(Path(__file__).resolve().parent.parent / "module_utils")
+if _here not in _module_utils.__path__:
+    _module_utils.__path__.append(_here)
+
+from ansible.module_utils.fleet_status import changes_text, pending_changes, status_text
 
 
 def rolling_batches(boards: int) -> list[int]:
@@ -23,7 +32,7 @@ def rolling_failures(play: list[str], batch: list[str], hostvars: Mapping[str, M
     return [name for name in earlier if "serve_outcome" not in hostvars[name]]
 
 
-def serve_summary(boards: Iterable[Mapping[str, Any]]) -> list[str]:
+def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
     """One line for each board that was to change: what it serves now, or why it does not.
 
     Args:
@@ -35,7 +44,30 @@ def serve_summary(boards: Iterable[Mapping[str, Any]]) -> list[str]:
         name = board["inventory_hostname"]
         said = failure[0].removeprefix(f"{name}: ") if failure else ""
         lines.append(f"{name}: {said or board.get('serve_outcome', 'not touched, because another board failed')}")
-    return lines
+    return "\n".join(lines) + "\n"
+
+
+def fleet_status(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What playbooks/status.yml has found out of each board, as `status_text` takes it."""
+    boards = []
+    for name in names:
+        said = hostvars[name]
+        board: dict[str, Any] = {"name": name}
+        reached = said.get("status_reached", {})
+        if reached.get("unreachable"):
+            board["problem"] = f"unreachable: {' '.join(str(reached.get('msg', '')).split())}"
+        elif "llama_server_status" not in said:
+            board["problem"] = f"cannot tell: {said.get('status_problem', 'it was not asked')}"
+        else:
+            status, wanted = said["llama_server_status"], said.get("status_wanted")
+            board |= {**status, "board": said["ansible_facts"]["pi_base_board"]}
+            board["changes"] = (
+                pending_changes(status, {**wanted, **said["llama_server_wanted"]})
+                if wanted
+                else [f"cannot tell: {said.get('status_wanted_problem', 'engine or model are not known')}"]
+            )
+        boards.append(board)
+    return boards
 
 
 class FilterModule:
@@ -44,4 +76,7 @@ class FilterModule:
             "rolling_batches": rolling_batches,
             "rolling_failures": rolling_failures,
             "serve_summary": serve_summary,
+            "fleet_status": fleet_status,
+            "changes_text": changes_text,
+            "status_text": status_text,
         }

@@ -108,6 +108,18 @@ fallback_served:
   description: The same of the deployment C(fallback).
   returned: always
   type: dict
+deployment:
+  description: Manifest of the deployment that the pointer names, empty if there is none.
+  returned: always
+  type: dict
+current_served:
+  description: Where that deployment is asked, as C(url) and C(api_key_file).
+  returned: always
+  type: dict
+served_recipe:
+  description: Recipe of its model, empty if that is not known.
+  returned: always
+  type: str
 release:
   description: Manifest of the engine release, empty where it is not there.
   returned: always
@@ -433,6 +445,9 @@ def main() -> None:
         if changed:
             diff = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
     fallback = deployments.fallback(key)
+    current = deployments.folder(deployments.pointed("current") or "none")
+    deployment = json_of(current / "deployment.json")
+    served = json_of((current / "model").resolve().with_suffix(".json"))
     looks = module.params["state"] == "looked"
     release, manifest = deployments.manifests() if looks else ({}, {})
     module.exit_json(
@@ -446,6 +461,9 @@ def main() -> None:
         fallback_served=deployments.served(fallback),
         release=release,
         manifest=manifest,
+        deployment=deployment,
+        current_served=served_at(deployment.get("arguments", [])),
+        served_recipe=str(served.get("recipe", "")),
         port_owner=deployments.port_owner() if looks else "",
         engine=deployments.engine(key),
         running=deployments.process()[0],

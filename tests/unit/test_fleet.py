@@ -34,7 +34,7 @@ def test_the_summary_has_a_line_for_each_board(fleet: Any) -> None:
         {"inventory_hostname": "b", "serve_failure": "b: deployment 1 does not serve\nlog"},
         {"inventory_hostname": "c"},
     ]
-    assert fleet.serve_summary(boards) == [
+    assert fleet.serve_summary(boards).splitlines() == [
         "a: serves deployment 1",
         "b: deployment 1 does not serve",
         "c: not touched, because another board failed",

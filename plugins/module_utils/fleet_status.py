@@ -1,0 +1,186 @@
+"""What a fleet is doing, and what `site.yml` would change: sentences and a table, from what the boards say.
+
+All functions are pure. The journal's lines are those of `server_slot::print_timings` in
+examples/server/server-context.cpp of ik_llama.cpp, written after each answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ANSWERED = re.compile(
+    r"^(?P<at>\d+)(?:\.\d+)? \S+ \S+: +(?P<prompt>prompt )?eval time = .*?(?P<speed>[\d.]+) tokens per second"
+)
+
+
+def last_answer(journal: Iterable[str]) -> dict[str, float]:
+    """Speed of the last answer in a journal: `tokens_per_second`, `prompt_tokens_per_second` and `at` (epoch seconds).
+
+    Args:
+        journal: lines of `journalctl --output=short-unix`, the newest first.
+
+    Returns:
+        Empty if nothing was answered.
+    """
+    found: dict[str, float] = {}
+    for line in journal:
+        match = ANSWERED.match(line)
+        if match is None:
+            continue
+        if match["prompt"]:
+            if found:
+                return {**found, "prompt_tokens_per_second": float(match["speed"])}
+        elif not found:
+            found = {"tokens_per_second": float(match["speed"]), "at": float(match["at"])}
+    return found
+
+
+def _options(arguments: Iterable[list[str]]) -> dict[str, str]:
+    """{flag: its values in one string}; a flag that stands twice has both."""
+    options: dict[str, str] = {}
+    for flag, *values in arguments:
+        options[flag] = " ".join(filter(None, [options.get(flag, ""), *map(str, values)]))
+    return options
+
+
+def changed_options(before: Iterable[list[str]], after: Iterable[list[str]]) -> list[str]:
+    """`--threads 1 -> 3` for each flag of llama-server that differs; `-` where it is not there."""
+    old, new = _options(before), _options(after)
+
+    def shown(options: Mapping[str, str], flag: str) -> str:
+        return (options[flag] or "on") if flag in options else "-"
+
+    return [
+        f"{flag} {shown(old, flag)} -> {shown(new, flag)}" for flag in {**old, **new} if old.get(flag) != new.get(flag)
+    ]
+
+
+def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What `site.yml` would change on a board, in words; empty if nothing.
+
+    Args:
+        serving: `deployment` (manifest of the deployment that `current` names, empty if there is none), `running`
+            (key of the deployment that the process works in), `proven`.
+        wanted: `engine` (key of the release, empty where that is not known before a compiler is there), `commit`,
+            `sha256` and `recipe` of the model (sha256 empty where it is not made yet), `arguments` of llama-server,
+            `unit` (sha256 of its text).
+    """
+    deployment = serving["deployment"]
+    if not deployment:
+        return ["everything: nothing is in service"]
+    changes = []
+    if wanted["engine"] != deployment["engine"]:
+        changes.append(
+            f"engine {deployment['engine']} -> {wanted['engine'] or 'to be compiled'} (commit {wanted['commit'][:12]})"
+        )
+    if not wanted["sha256"]:
+        changes.append(f"model {deployment['model'][:12]} -> by recipe {wanted['recipe']}, still to be made")
+    elif wanted["sha256"] != deployment["model"]:
+        changes.append(f"model {deployment['model'][:12]} -> {wanted['sha256'][:12]} (recipe {wanted['recipe']})")
+    changes += changed_options(deployment["arguments"], wanted["arguments"])
+    if wanted["unit"] != deployment["unit"]:
+        changes.append("the systemd unit")
+    if serving["running"] != deployment["key"]:
+        changes.append(
+            "start of the service: " + ("another deployment runs" if serving["running"] else "it does not run")
+        )
+    elif serving["proven"] != deployment["key"]:
+        changes.append("proof: this deployment was never seen to answer")
+    return changes
+
+
+def duration(seconds: float) -> str:
+    """`3d 4h`, `5h 12m`, `7m` or `20s`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m" if minutes else f"{rest}s"
+
+
+HEAD = [
+    "board",
+    "service",
+    "temp",
+    "throttled",
+    "engine",
+    "model",
+    "recipe",
+    "context",
+    "tokens/s",
+    "memory",
+    "disk free",
+    "up",
+    "site.yml would change",
+]
+
+
+def _number(value: Any, unit: str, digits: int = 0) -> str:
+    return "?" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def _row(board: Mapping[str, Any]) -> list[str]:
+    name = str(board["name"])
+    if board.get("problem"):
+        return [name, str(board["problem"]), *[""] * (len(HEAD) - 2)]
+    facts, server, deployment = board["board"], board["server"], board["deployment"]
+    throttled = facts.get("throttled") or {"raw": None}
+    if throttled["raw"] is None:
+        warned = "?"
+    else:
+        since = [f"{word} (since boot)" for word in throttled["since_boot"] if word not in throttled["now"]]
+        warned = ", ".join([*throttled["now"], *since]) or "no"
+    context = _options(deployment.get("arguments", [])).get("--ctx-size", "")
+    return [
+        name,
+        server["health"],
+        _number(facts.get("temperature_c"), " C"),
+        warned,
+        deployment.get("engine", "-"),
+        deployment.get("model", "-")[:12],
+        str(board.get("recipe") or "-"),
+        context or "-",
+        _number(server["answer"].get("tokens_per_second"), "", 2) if server["answer"] else "-",
+        f"{_number(server['memory_mib'], '')} of {_number(facts['memory_mib'], ' MiB')}",
+        _number(facts["disk_free_mib"] / 1024, " GiB", 1),
+        duration(server["up_s"]) if server["up_s"] else "-",
+        "; ".join(board["changes"]) or "nothing",
+    ]
+
+
+def status_rows(boards: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    """The table's head and one row for each board."""
+    return [HEAD, *map(_row, boards)]
+
+
+def status_text(boards: Iterable[Mapping[str, Any]]) -> str:
+    """The table as text. What a board has to say beyond its columns (a problem) takes the rest of its line.
+
+    Args:
+        boards: for each `name` and either `problem` (why nothing can be told), or `board` (fact of `board_facts`),
+            `server` (returned by `llama_status`), `deployment` (manifest), `recipe`, and `changes` (list of sentences).
+    """
+    rows = status_rows(boards)
+    whole = [row for row in rows if any(row[2:])]
+    widths = [max(len(row[column]) for row in whole) for column in range(len(HEAD))]
+    widths[0] = max(len(row[0]) for row in rows)
+    lines = []
+    for row in rows:
+        if row in whole:
+            lines.append("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+        else:
+            lines.append(f"{row[0].ljust(widths[0])}  {row[1]}")
+    return "\n".join(lines) + "\n"
+
+
+def changes_text(boards: Iterable[Mapping[str, Any]]) -> str:
+    """A line for each board with what would change on it; boards as for `status_text`."""
+    return "".join(
+        f"{board['name']}: {board.get('problem') or '; '.join(board['changes']) or 'nothing changes'}\n"
+        for board in boards
+    )
