@@ -12,7 +12,7 @@ description:
   - With C(state=built) it is made beside the others and nothing in service changes.
   - With C(state=current) the pointer C(current) and the unit file move to it. Starting it is not done here.
   - With C(state=proven) it is noted as one that has answered, and the proven one before it as the one to go back to.
-    A pointer that was moved but never proven is not trusted: the deployment counts as stale.
+    A pointer that was moved but never proven is not trusted, and the deployment counts as stale.
   - With C(state=looked) nothing changes. The returned values tell of I(deployment), or of the one to go back to.
   - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
