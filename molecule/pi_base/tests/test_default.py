@@ -1,10 +1,18 @@
-"""A board has what the other roles need, and a machine that is no board is refused."""
+"""A board has what the other roles need, says what is wrong with it, and its settings come and go."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
+FIXTURE = "/var/tmp/pi_base"
+GOVERNOR = f"{FIXTURE}/cpufreq/policy0/scaling_governor"
+CONFIG = f"{FIXTURE}/config.txt"
+JOURNAL = "/etc/systemd/journald.conf.d/90-ik-llama-pi.conf"
+UNIT = "/etc/systemd/system/ik-llama-pi-governor.service"
+
+
+def said(run: Any) -> str:
+    return " ".join(run.stdout.split())
 
 
 def test_packages_are_there(board: Any) -> None:
@@ -18,16 +26,78 @@ def test_the_board_is_what_the_role_asks_for(board: Any) -> None:
     assert "asimddp" in board.file("/proc/cpuinfo").content_string
 
 
-@pytest.mark.parametrize(
-    ("variable", "words"),
-    [
-        ('{"pi_base_architectures": ["riscv64"]}', "pi-01 cannot serve: it is aarch64, not riscv64"),
-        ('{"pi_base_min_memory_mib": 99999999}', "of memory, and 99999999 MiB are asked for"),
-        ('{"pi_base_min_disk_mib": 99999999}', "/var/lib has"),
-        ('{"pi_base_min_disk_mib": "much"}', "pi_base_min_disk_mib"),
-    ],
-)
-def test_refused(run_playbook: Any, variable: str, words: str) -> None:
-    run = run_playbook("molecule/pi_base/converge.yml", "-e", variable)
+def test_governor_now_and_at_each_start(board: Any) -> None:
+    assert board.file(GOVERNOR).content_string == "performance\n"
+    assert board.service("ik-llama-pi-governor").is_enabled
+    board.check_output("echo ondemand > %s", GOVERNOR)
+    board.check_output("systemctl restart ik-llama-pi-governor")
+    assert board.file(GOVERNOR).content_string == "performance\n"
+
+
+def test_journal_is_limited(board: Any) -> None:
+    assert "SystemMaxUse=200M" in board.check_output("systemd-analyze cat-config systemd/journald.conf")
+    assert board.service("systemd-journald").is_running
+
+
+def test_firmware_is_configured_beside_what_was_there(board: Any) -> None:
+    lines = board.file(CONFIG).content_string.splitlines()
+    assert lines[:3] == ["dtparam=audio=on", "[cm4]", "otg_mode=1"]
+    assert lines[4:7] == ["[all]", "dtparam=pciex1_gen=3", "dtoverlay=disable-bt"]
+    assert board.file("/run/reboot-required.pkgs").content_string == "config.txt (pi_base)\n"
+
+
+def test_nothing_to_do_is_few_tasks_and_every_warning_once(run_playbook: Any) -> None:
+    told = said(run_playbook("molecule/pi_base/converge.yml"))
+    # The arguments, the look, the check, and what there is to say.
+    assert "ok=4 changed=0" in told
+    assert told.count("pi-01: under-voltage now: use a power supply of 5 V and 5 A") == 1
+    assert "pi-01: throttled since its start" in told
+    assert "pi-01: it must be restarted, for config.txt (pi_base)" in told
+
+
+def test_what_would_change_is_told_and_not_done(board: Any, run_playbook: Any) -> None:
+    change = ("-e", "pi_base_journal_mib=50", "-e", "pi_base_governor=schedutil")
+    run = run_playbook("molecule/pi_base/converge.yml", "--check", "--diff", *change)
+    assert run.returncode == 0, run.stdout
+    assert "pi-01: governor performance becomes schedutil; the journal gets 50 MiB." in said(run)
+    assert "-SystemMaxUse=200M +SystemMaxUse=50M" in said(run)
+    assert "SystemMaxUse=200M" in board.file(JOURNAL).content_string
+    assert board.file(GOVERNOR).content_string == "performance\n"
+
+
+def test_a_board_that_cannot_serve_is_refused_with_every_reason(run_playbook: Any) -> None:
+    wrong = (
+        '{"pi_base_architectures": ["riscv64"], "pi_base_min_memory_mib": 99999999, "pi_base_min_disk_mib": 99999999,'
+        ' "pi_base_config_txt_path": "/nowhere/config.txt"}'
+    )
+    run = run_playbook("molecule/pi_base/converge.yml", "-e", wrong)
     assert run.returncode == 2
-    assert words in " ".join(run.stdout.split())
+    for words in (
+        "pi-01 cannot serve: it is aarch64, not riscv64",
+        "of memory, and 99999999 MiB are asked for",
+        "/var/lib has",
+        "there is no /nowhere/config.txt",
+    ):
+        assert words in said(run)
+
+
+def test_a_variable_of_the_wrong_kind_is_refused(run_playbook: Any) -> None:
+    run = run_playbook(
+        "molecule/pi_base/converge.yml", "-e", '{"pi_base_min_disk_mib": "much", "pi_base_swap": "some"}'
+    )
+    assert run.returncode == 2
+    assert "pi_base_min_disk_mib" in said(run)
+    assert "value of pi_base_swap must be one of: keep, off, zram" in said(run)
+
+
+def test_everything_is_taken_back_and_what_others_wrote_stays(board: Any, run_playbook: Any) -> None:
+    """The last test: after it the board is as it was."""
+    board.check_output("echo later=1 >> %s", CONFIG)
+    run = run_playbook("molecule/pi_base/remove.yml")
+    assert run.returncode == 0, run.stdout
+    assert board.file(CONFIG).content_string == "dtparam=audio=on\n[cm4]\notg_mode=1\nlater=1\n"
+    assert board.file(GOVERNOR).content_string == "ondemand\n"
+    for path in (JOURNAL, UNIT, f"{CONFIG}.before-ansible", JOURNAL.rpartition("/")[0]):
+        assert not board.file(path).exists, path
+    assert board.check_output("systemctl show -P LoadState ik-llama-pi-governor") == "not-found"
+    assert "changed=0" in said(run_playbook("molecule/pi_base/remove.yml"))
