@@ -39,11 +39,18 @@ def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
         boards: variables of the boards; `serve_outcome` where the change went well, `serve_failure` where it did not.
     """
     lines = []
+    changed = []
     for board in boards:
         failure = str(board.get("serve_failure", "")).strip().splitlines()
         name = board["inventory_hostname"]
         said = failure[0].removeprefix(f"{name}: ") if failure else ""
         lines.append(f"{name}: {said or board.get('serve_outcome', 'not touched, because another board failed')}")
+        if not failure and "serve_outcome" in board:
+            changed.append(name)
+    if changed and len(changed) < len(lines):
+        lines.append(
+            f"To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit {','.join(changed)}"
+        )
     return "\n".join(lines) + "\n"
 
 

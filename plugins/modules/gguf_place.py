@@ -82,6 +82,9 @@ from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.stamp import read_stamp, sha256_of, write_stamp
 
+#: Root's to write, the service's to read.
+MODE = 0o644
+
 
 class Place:
     """The place of one model."""
@@ -103,7 +106,9 @@ class Place:
         return (read_stamp(self.path, self.stamp) or sha256_of(self.path)) == self.sha256
 
     def pointed(self) -> bool:
-        return all(names(link, target) for link, target in self.pointers.items())
+        """Whether the pointers name it and the service can read it."""
+        readable = self.path.exists() and self.path.stat().st_mode & 0o777 == MODE
+        return readable and all(names(link, target) for link, target in self.pointers.items())
 
     def missing_bytes(self) -> int:
         received = self.part.stat().st_size if self.part.exists() else 0
@@ -129,12 +134,12 @@ class Place:
             return f"what was received is damaged (sha256 {found}, not {self.sha256}) and was removed; run again"
         with self.part.open("rb") as file:
             os.fsync(file.fileno())
-        self.part.chmod(0o644)
         self.part.replace(self.path)
         return ""
 
     def publish(self, manifest: dict[str, Any]) -> None:
         """Stamp, then manifest, then pointers: each stands for all that came before it."""
+        self.path.chmod(MODE)
         if read_stamp(self.path, self.stamp) is None:
             write_stamp(self.path, self.stamp, self.sha256)
         text = json.dumps(manifest, indent=2) + "\n"

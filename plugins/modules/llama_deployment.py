@@ -30,6 +30,10 @@ options:
       - Key of the deployment that a pointer shall name; needed for C(current) and C(proven).
       - Empty with C(state=current) to take the pointer away, because nothing can serve.
     type: str
+  rollout:
+    description: Name of the change of the fleet that this is part of; C(state=proven) notes it.
+    type: str
+    default: ""
   engine:
     description: Pointer to the engine release; needed for C(state=built). C(looked) reads its manifest.
     type: path
@@ -94,6 +98,10 @@ previous:
   type: str
 proven:
   description: Key of the last deployment that has answered, empty if there is none.
+  returned: always
+  type: str
+rollout:
+  description: Name of the change of the fleet that last changed what serves here, empty if there is none.
   returned: always
   type: str
 fallback:
@@ -386,14 +394,36 @@ class Deployments:
             if before:
                 point(self.root / "previous", f"deployments/{before}")
             point(self.root / "proven", f"deployments/{key}")
+            write_file(self.root / "rollout", self.module.params["rollout"] + "\n")
         return moved
+
+    def reach(self) -> tuple[str, bool, dict[str, str]]:
+        """Do what the state asks for. Key of the deployment that is meant, whether anything changed, the difference.
+
+        Raises:
+            OSError: if something cannot be written; then no pointer has moved.
+        """
+        state = self.module.params["state"]
+        key = self.module.params["deployment"] or ""
+        before = self.pointed("current")
+        if state == "built":
+            return self.build()
+        if state == "proven":
+            return key, self.prove(key), {}
+        if state == "absent":
+            return key, self.remove(), {}
+        if state == "looked":
+            return key or self.pointed("previous"), False, {}
+        changed = self.activate(key)
+        pointers = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
+        return key, changed, pointers if changed else {}
 
     def remove(self) -> bool:
         """Take pointers and deployments away. Returns whether there was anything."""
-        there = [path for name in (*POINTERS, "deployments") if os.path.lexists(path := self.root / name)]
+        there = [path for name in (*POINTERS, "rollout", "deployments") if os.path.lexists(path := self.root / name)]
         if not self.module.check_mode:
             for path in there:
-                path.unlink() if path.is_symlink() else shutil.rmtree(path)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             if self.root.is_dir() and not any(self.root.iterdir()):
                 self.root.rmdir()
         return bool(there)
@@ -409,6 +439,7 @@ def main() -> None:
                 "default": "built",
             },
             "deployment": {"type": "str"},
+            "rollout": {"type": "str", "default": ""},
             "engine": {"type": "path"},
             "model": {"type": "path"},
             "port": {"type": "int", "default": 0},
@@ -428,22 +459,13 @@ def main() -> None:
     )
     os.umask(0o022)  # whatever the login gave: the service reads what root writes, and nobody else writes
     deployments = Deployments(module)
-    before = deployments.pointed("current")
-    diff: dict[str, str] = {}
-    key = module.params["deployment"] or ""
-    changed = False
-    if module.params["state"] == "built":
-        key, changed, diff = deployments.build()
-    elif module.params["state"] == "proven":
-        changed = deployments.prove(key)
-    elif module.params["state"] == "looked":
-        key = key or deployments.pointed("previous")
-    elif module.params["state"] == "absent":
-        changed = deployments.remove()
-    elif module.params["state"] == "current":
-        changed = deployments.activate(key)
-        if changed:
-            diff = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
+    try:
+        key, changed, diff = deployments.reach()
+    except OSError as error:
+        module.fail_json(
+            msg=f"{error.filename or deployments.root}: {error.strerror}. Mend that (make room, where the device is"
+            " full) and run again; what serves was not touched"
+        )
     fallback = deployments.fallback(key)
     current = deployments.folder(deployments.pointed("current") or "none")
     deployment = json_of(current / "deployment.json")
@@ -456,6 +478,7 @@ def main() -> None:
         current=deployments.pointed("current"),
         previous=deployments.pointed("previous"),
         proven=deployments.pointed("proven"),
+        rollout=text_of(deployments.root / "rollout").strip(),
         fallback=fallback,
         served=deployments.served(key),
         fallback_served=deployments.served(fallback),

@@ -38,4 +38,5 @@ def test_the_summary_has_a_line_for_each_board(fleet: Any) -> None:
         "a: serves deployment 1",
         "b: deployment 1 does not serve",
         "c: not touched, because another board failed",
+        "To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit a",
     ]

@@ -69,3 +69,15 @@ def test_a_file_touched_later_is_read_again_and_stays(place: Any) -> None:
     place.publish({})
     place.path.write_bytes(DATA)
     assert place.finished()
+
+
+def test_a_model_that_the_service_cannot_read_is_made_readable(place: Any) -> None:
+    place.part.write_bytes(DATA)
+    assert place.accept() == ""
+    place.publish({})
+    assert place.pointed()
+    place.path.chmod(0)
+    assert not place.pointed()
+    place.publish({})
+    assert place.pointed()
+    assert place.path.stat().st_mode & 0o777 == 0o644

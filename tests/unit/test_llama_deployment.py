@@ -56,6 +56,7 @@ def deployments(plugin: Any, board: Path) -> Any:
             "arguments": [["--port", "8080"]],
             "unit": "[Service]\n",
             "port": 0,
+            "rollout": "r1",
             "watchdog": "",
             "watch": [],
             "unit_path": str(board / "no-such-unit-in-a-test.service"),
@@ -129,6 +130,7 @@ def test_what_has_answered_is_noted_and_what_did_so_before(deployments: Any, boa
     assert deployments().pointed("previous") == ""
     assert deployments().prove(second)
     assert [deployments().pointed(name) for name in ("proven", "previous")] == [second, first]
+    assert (board / "rollout").read_text() == "r1\n"
     assert [deployments().fallback(key) for key in (first, second, third)] == [second, first, second]
 
 

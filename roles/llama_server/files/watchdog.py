@@ -41,7 +41,7 @@ def main() -> None:
             continue
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(b"WATCHDOG=1", address)
-        time.sleep(min(10.0, seconds / 8))
+        time.sleep(min(60.0, seconds / 8))
 
 
 if __name__ == "__main__":

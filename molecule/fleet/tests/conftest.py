@@ -1,0 +1,99 @@
+"""The fleet of this scenario, and how long its boards were without service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[3]
+INVENTORY = PROJECT / "inventory/lab_fleet"
+BOARDS = ("pi-01", "pi-02", "pi-03", "pi-04")
+#: Asks /health ten times a second and notes when it said yes.
+PROBE = """
+import sys, time, urllib.request
+while True:
+    begun = time.time()
+    try:
+        urllib.request.urlopen(sys.argv[1], timeout=1)
+        print(begun, flush=True)
+    except OSError:
+        pass
+    time.sleep(max(0, begun + 0.1 - time.time()))
+"""
+
+
+@pytest.fixture(scope="session")
+def fleet(fleet: Any) -> Any:
+    return type(fleet)(INVENTORY)
+
+
+@pytest.fixture(scope="session")
+def boards(fleet: Any) -> dict[str, Any]:
+    return {name: fleet.host(name) for name in BOARDS}
+
+
+@pytest.fixture(scope="session")
+def board(boards: dict[str, Any]) -> Any:
+    """The board that faults are made on."""
+    return boards["pi-04"]
+
+
+@pytest.fixture(scope="session")
+def play(run_playbook: Any) -> Callable[..., Any]:
+    """Run a playbook on this fleet."""
+
+    def run(*arguments: str) -> Any:
+        return run_playbook(*arguments, inventory=INVENTORY)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def podman(fleet: Any) -> Callable[..., None]:
+    """Run the lab's own podman."""
+    settings = Path(fleet.variable("localhost", "lab_host_cache")) / "podman"
+    environment = {
+        **os.environ,
+        "CONTAINERS_CONF": str(settings / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
+    }
+
+    def run(*words: str) -> None:
+        subprocess.run(["podman", *words], env=environment, check=True, capture_output=True)
+
+    return run
+
+
+@pytest.fixture
+def outage(record_property: Callable[[str, object], None]) -> Callable[..., AbstractContextManager[list[float]]]:
+    """Measures the longest time for which a board's server gave no answer; the list has it (seconds) afterwards."""
+
+    @contextmanager
+    def measure(board: Any, port: int = 8080) -> Iterator[list[float]]:
+        board.check_output(
+            "systemd-run --quiet --collect --unit=probe --property=StandardOutput=file:/run/probe"
+            " python3 -c %s http://127.0.0.1:%s/health",
+            PROBE,
+            str(port),
+        )
+        time.sleep(1)
+        seconds: list[float] = []
+        try:
+            yield seconds
+        finally:
+            time.sleep(1)
+            ended = float(board.check_output("systemctl stop probe; date +%%s.%%N"))
+            times = [float(line) for line in board.check_output("cat /run/probe; rm /run/probe").splitlines()]
+            gaps = [later - sooner for sooner, later in zip(times, [*times[1:], ended])]
+            seconds.append(round(max(gaps) - 0.1, 1) if max(gaps, default=0) > 1 else 0.0)
+            record_property("seconds_without_service", seconds[0])
+            print(f"without service: {seconds[0]} s")
+
+    return measure

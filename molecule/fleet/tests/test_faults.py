@@ -1,0 +1,155 @@
+"""What a board survives. Each test says what broke, how long there was no service, and that nothing was lost.
+
+They run one after the other on one board, which serves the whole model again after each of them.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+LETTERS = "abcdefghijkl"
+MODEL = "/var/lib/llama/models/alphabet/current.gguf"
+SERVER = "/opt/ik_llama/current/bin/llama-server"
+
+
+@pytest.fixture
+def site(play: Any) -> Callable[..., Any]:
+    """Run site.yml on the board that faults are made on."""
+
+    def run(*arguments: str) -> Any:
+        return play("site.yml", "--limit", "pi-04,localhost", *arguments)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def whole_before_and_after(board: Any, asked: Any) -> Any:
+    model = board.check_output(f"readlink -f {MODEL}")
+    digest = board.check_output(f"sha256sum {model}")
+    yield
+    assert asked(board, 8080) == LETTERS
+    assert board.check_output(f"sha256sum {model}") == digest
+
+
+def pid(board: Any) -> str:
+    return str(board.check_output("systemctl show -P MainPID llama-server"))
+
+
+def said(run: Any) -> str:
+    return " ".join(run.stdout.split())
+
+
+def test_server_killed(board: Any, asked: Any, outage: Any) -> None:
+    before = pid(board)
+    with outage(board) as seconds:
+        board.check_output("systemctl kill --signal=KILL llama-server")
+        time.sleep(3)
+        assert asked(board, 8080) == LETTERS
+    assert pid(board) != before
+    assert 0 < seconds[0] < 15
+
+
+def test_server_hangs(board: Any, site: Any, asked: Any, outage: Any) -> None:
+    run = site("-e", "llama_server_watchdog_seconds=8")
+    assert run.returncode == 0, run.stdout
+    before = pid(board)
+    with outage(board) as seconds:
+        board.check_output(f"kill -STOP {before}")
+        time.sleep(12)
+        assert asked(board, 8080) == LETTERS
+    assert pid(board) != before
+    assert "Watchdog timeout" in board.check_output("journalctl -u llama-server -n 200 --no-pager")
+    assert 4 < seconds[0] < 25
+    assert site().returncode == 0
+
+
+def test_model_file_deleted(board: Any, site: Any, asked: Any, outage: Any) -> None:
+    before = pid(board)
+    with outage(board) as seconds:
+        board.check_output(f"rm {board.check_output(f'readlink -f {MODEL}')}")
+        run = site()
+        assert run.returncode == 0, run.stdout
+    assert pid(board) == before  # it kept its own hold on the file
+    assert seconds[0] == 0
+    board.check_output("systemctl restart llama-server")
+
+
+def test_model_file_unreadable(board: Any, site: Any, asked: Any, outage: Any) -> None:
+    before = pid(board)
+    with outage(board) as seconds:
+        board.check_output(f"chmod 000 {board.check_output(f'readlink -f {MODEL}')}")
+        run = site()
+        assert run.returncode == 0, run.stdout
+    assert pid(board) == before
+    assert seconds[0] == 0
+    board.check_output("systemctl restart llama-server")
+
+
+def test_model_file_truncated(board: Any, site: Any, asked: Any, outage: Any) -> None:
+    with outage(board) as seconds:
+        board.check_output(f"truncate --size=4096 {board.check_output(f'readlink -f {MODEL}')}")
+        board.run("systemctl kill --signal=KILL llama-server")  # as the first touch of a missing page does
+        time.sleep(2)
+        run = site()
+        assert run.returncode == 0, run.stdout
+    assert "does not serve" not in said(run)
+    assert 0 < seconds[0] < 90
+
+
+def test_engine_replaced_by_garbage(board: Any, site: Any, asked: Any, outage: Any) -> None:
+    with outage(board) as seconds:
+        engine = board.check_output(f"readlink -f {SERVER}")
+        board.check_output(
+            f"head -c 1000000 /dev/urandom > {engine}.x && chmod 755 {engine}.x && mv {engine}.x {engine}"
+        )
+        run = site()
+        assert run.returncode == 0, run.stdout
+    assert seconds[0] == 0
+    board.check_output("systemctl restart llama-server")
+
+
+def test_port_taken(board: Any, site: Any, outage: Any) -> None:
+    before = pid(board)
+    squatter = "import socket, time; s = socket.create_server((chr(49) + '27.0.0.1', 9090)); time.sleep(600)"
+    board.check_output("systemd-run --quiet --collect --unit=squatter python3 -c %s", squatter)
+    try:
+        with outage(board) as seconds:
+            run = site("-e", "llama_server_port=9090")
+        assert run.returncode == 2
+        assert re.search(r"pi-04: port 9090 \(llama_server_port\) is taken by python3 \(process \d+\)", said(run))
+        assert "changed=0" in said(run)
+        assert pid(board) == before
+        assert seconds[0] == 0
+    finally:
+        board.check_output("systemctl stop squatter")
+
+
+def test_disk_full(board: Any, site: Any, outage: Any) -> None:
+    before = pid(board)
+    folder = "/var/lib/llama/deployments"
+    board.check_output(
+        f"cp -a {folder} /run/kept && mount -t tmpfs -o size=1m,mode=755 full {folder} && cp -a /run/kept/. {folder}/"
+        f" && dd if=/dev/zero of={folder}/filler bs=4k status=none 2>/dev/null; true"
+    )
+    try:
+        with outage(board) as seconds:
+            run = site("-e", "llama_server_context=8192")
+        assert run.returncode == 2
+        assert "No space left on device" in said(run)
+        assert "Traceback" not in run.stdout
+        assert pid(board) == before
+        assert seconds[0] == 0
+    finally:
+        board.check_output(f"umount {folder}; rm -r /run/kept")
+
+
+def test_board_restarted(fleet: Any, board: Any, asked: Any) -> None:
+    begun = time.monotonic()
+    fleet.restart("pi-04")
+    assert asked(board, 8080) == LETTERS
+    assert time.monotonic() - begun < 60

@@ -1,0 +1,147 @@
+"""A fleet changes one board first, stops at the first that answers nonsense, and can be taken back."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from conftest import BOARDS, INVENTORY, PROJECT
+
+CURRENT = "/var/lib/llama/current"
+#: The real server, whose chat template lets the model go on after another letter.
+NONSENSE = """
+pis:
+  hosts:
+    pi-02:
+      llama_server_extra: [--chat-template, "{{ '{{ messages[0].content }} hijk' }}"]
+"""
+
+
+def serving(boards: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Deployment in service and process of each board."""
+    return {
+        name: (board.check_output(f"readlink {CURRENT}"), board.check_output("systemctl show -P MainPID llama-server"))
+        for name, board in boards.items()
+    }
+
+
+def said(run: Any) -> str:
+    return " ".join(run.stdout.split())
+
+
+def test_a_run_with_nothing_to_do_has_few_tasks(play: Any) -> None:
+    run = play("site.yml")
+    assert run.returncode == 0, run.stdout
+    counted = {name: int(ok) for name, ok in re.findall(r"^(pi-\d+) +: ok=(\d+) +changed=0 ", run.stdout, re.M)}
+    assert sorted(counted) == sorted(BOARDS)
+    assert max(counted.values()) <= 45, counted
+
+
+def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
+    boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
+) -> None:
+    before = serving(boards)
+    (tmp_path / "nonsense.yml").write_text(NONSENSE)
+    upgrade = ["playbooks/upgrade.yml", "-e", "gguf_quantize_recipe=rpi5-16gb-lean"]
+    run = play("-i", str(tmp_path / "nonsense.yml"), *upgrade)
+    after = serving(boards)
+    assert run.returncode == 2
+    assert "pi-03: model " in said(run)  # the plan, shown first
+    summary = run.stdout[run.stdout.rindex("TASK [Say what became of each board]") :].splitlines()
+    lines = {name: next(line.strip() for line in summary if line.strip().startswith(f"{name}:")) for name in BOARDS}
+    assert re.fullmatch(r"pi-01: serves deployment \w{12} \(before: \w{12}\)", lines["pi-01"])
+    old = before["pi-02"][0].rsplit("/", 1)[1]
+    assert f"does not serve; the one before it ({old}) serves again" in lines["pi-02"]
+    assert lines["pi-03"] == "pi-03: not touched, because another board failed"
+    assert lines["pi-04"] == "pi-04: not touched, because another board failed"
+    assert "is not what was expected (abcdefgh)" in said(run)
+    assert said(run).count("Last lines of 'journalctl -u llama-server.service'") >= 1
+    assert "The one before it says:" in said(run)
+
+    assert after["pi-01"][0] != before["pi-01"][0]
+    assert after["pi-02"][0] == before["pi-02"][0]
+    assert after["pi-03"] == before["pi-03"]  # deployment and process
+    assert after["pi-04"] == before["pi-04"]
+    for board in boards.values():
+        assert asked(board, 8080) == "abcdefghijkl"
+
+
+def test_rollback_returns_the_first_and_leaves_the_others(boards: dict[str, Any], play: Any, asked: Any) -> None:
+    before = serving(boards)
+    run = play("playbooks/rollback.yml")
+    after = serving(boards)
+    assert run.returncode == 0, run.stdout
+    assert after["pi-01"][0] == before["pi-02"][0]
+    assert {name: after[name] for name in BOARDS[1:]} == {name: before[name] for name in BOARDS[1:]}
+    assert "pi-03 stays as it is: " in said(run)
+    assert asked(boards["pi-01"], 8080) == "abcdefghijkl"
+    again = play("site.yml")
+    assert again.returncode == 0, again.stdout
+    assert re.search(r"pi-01 +: ok=\d+ +changed=[12] ", again.stdout)  # the pointer to the model goes back too
+    assert serving(boards) == after
+
+
+def test_a_bad_option_of_one_board_touches_none(boards: dict[str, Any], play: Any, tmp_path: Path) -> None:
+    before = serving(boards)
+    (tmp_path / "bad.yml").write_text("pis:\n  hosts:\n    pi-03:\n      llama_server_extra: [--treads, '2']\n")
+    run = play("-i", str(tmp_path / "bad.yml"), "site.yml", "-e", "llama_server_threads=2")
+    assert run.returncode == 2
+    assert "pi-03" in said(run)
+    assert "unknown argument: --treads" in said(run)
+    assert serving(boards) == before
+
+
+def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
+    boards: dict[str, Any], play: Any, asked: Any
+) -> None:
+    before = serving(boards)
+    command = ["ansible-playbook", "-i", str(INVENTORY), "site.yml", "-e", "llama_server_threads=2"]
+    controller = subprocess.Popen(
+        command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 180
+    while boards["pi-02"].check_output(f"readlink {CURRENT}") == before["pi-02"][0]:
+        assert time.monotonic() < deadline
+        assert controller.poll() is None
+        time.sleep(0.1)
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.wait()
+    assert serving(boards)["pi-04"] == before["pi-04"]
+    for board in boards.values():
+        assert asked(board, 8080) == "abcdefghijkl"
+    run = play("site.yml", "-e", "llama_server_threads=2")
+    assert run.returncode == 0, run.stdout
+    assert len({deployment for deployment, _ in serving(boards).values()}) == 1
+    for board in boards.values():
+        assert asked(board, 8080) == "abcdefghijkl"
+        assert board.check_output("readlink /var/lib/llama/proven") == board.check_output(f"readlink {CURRENT}")
+    assert play("site.yml").returncode == 0
+
+
+def test_the_table_tells_four_truths(
+    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, tmp_path: Path
+) -> None:
+    fake = boards["pi-02"]
+    fake.check_output("printf '#!/bin/sh\\necho throttled=0x50005\\n' > /usr/local/bin/vcgencmd")
+    fake.check_output("chmod +x /usr/local/bin/vcgencmd")
+    (tmp_path / "drift.yml").write_text("pis:\n  hosts:\n    pi-04:\n      llama_server_context: 8192\n")
+    away = f"{fleet.variable('localhost', 'lab_host_instance')}-pi-03"
+    podman("pause", away)
+    try:
+        run = play("-i", str(tmp_path / "drift.yml"), "playbooks/status.yml", "-e", "ansible_timeout=5")
+    finally:
+        podman("unpause", away)
+        fake.check_output("rm /usr/local/bin/vcgencmd")
+    assert run.returncode == 0, run.stdout
+    lines = {line.split()[0]: line.strip() for line in run.stdout.splitlines() if re.match(r" +pi-0\d ", line)}
+    assert re.search(r"^pi-01 +ok .* nothing$", lines["pi-01"])
+    assert "under-voltage" in lines["pi-02"]
+    assert lines["pi-02"].endswith("nothing")
+    assert "under-voltage" not in lines["pi-01"]
+    assert re.search(r"^pi-03 +unreachable: ", lines["pi-03"])
+    assert lines["pi-04"].endswith("--ctx-size 16384 -> 8192")
