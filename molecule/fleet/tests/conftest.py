@@ -89,7 +89,7 @@ def outage(record_property: Callable[[str, object], None]) -> Callable[..., Abst
             yield seconds
         finally:
             time.sleep(1)
-            ended = float(board.check_output("systemctl stop probe; date +%%s.%%N"))
+            ended = float(board.check_output("systemctl stop probe; date +%s.%N"))
             times = [float(line) for line in board.check_output("cat /run/probe; rm /run/probe").splitlines()]
             gaps = [later - sooner for sooner, later in zip(times, [*times[1:], ended])]
             seconds.append(round(max(gaps) - 0.1, 1) if max(gaps, default=0) > 1 else 0.0)
