@@ -68,14 +68,21 @@ def ssh_options(words: str) -> dict[str, str]:
     return found
 
 
+@functools.cache
+def ansible_loader() -> DataLoader:
+    """Reads Ansible's files, those in a vault too where ANSIBLE_VAULT_PASSWORD_FILE opens it. Ansible allows one."""
+    init_plugin_loader()
+    loader = DataLoader()
+    identities = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
+    loader.set_vault_secrets(CLI.setup_vault_secrets(loader, identities, auto_prompt=False))
+    return loader
+
+
 class Fleet:
     """The hosts of one inventory, those of `limit` where it is given."""
 
     def __init__(self, inventory: str | Path, limit: str = "") -> None:
-        init_plugin_loader()
-        self.loader = DataLoader()
-        vaults = CLI.setup_vault_secrets(self.loader, constants.DEFAULT_VAULT_IDENTITY_LIST, auto_prompt=False)
-        self.loader.set_vault_secrets(vaults)
+        self.loader = ansible_loader()
         self.inventory = InventoryManager(loader=self.loader, sources=[str(inventory)])
         self.inventory.subset(limit or None)
         self.manager = VariableManager(loader=self.loader, inventory=self.inventory)
