@@ -232,8 +232,8 @@ def board_warnings(board: dict[str, Any]) -> list[str]:
         said.append(f"its chip has {board['temperature_c']:.0f} C, and slows down from {HOT} on: see to its cooling")
     if board["cooling"]["fan"] is False:
         said.append(
-            "its firmware found no fan: under this load a Pi 5 needs an active cooler (one that is there and was not found"
-            " wants pi_base_config_txt: [dtparam=cooling_fan=on]; a passive one cannot be seen)"
+            "its firmware found no fan: under this load a Pi 5 needs an active cooler (one that is there and was not"
+            " found wants pi_base_config_txt: [dtparam=cooling_fan=on]; a passive one cannot be seen)"
         )
     if board["time_synchronised"] is False:
         said.append(
