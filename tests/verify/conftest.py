@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from boards import PROJECT, Fleet, SSHException
 
-FLEET = Fleet(os.environ.get("ANSIBLE_INVENTORY") or PROJECT / "inventory/hosts.yml", os.environ.get("LIMIT", ""))
+INVENTORY = os.environ.get("ANSIBLE_INVENTORY") or str(PROJECT / "inventory/hosts.yml")
+LIMIT = os.environ.get("LIMIT", "")
+FLEET = Fleet(INVENTORY, LIMIT)
 WORDS = {"passed": "holds", "failed": "FAILS", "skipped": "cannot be known"}
 SAID: list[str] = []
 
@@ -44,6 +46,12 @@ def variable(name: str) -> Any:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--per-board", action="store_true", help="print a line for each board and assertion")
+
+
+def pytest_configure() -> None:
+    if not FLEET.names():
+        among = f" among {LIMIT}" if LIMIT else ""
+        raise pytest.UsageError(f"the inventory {INVENTORY} has no host in the group 'pis'{among}")
 
 
 @pytest.hookimpl(hookwrapper=True)
