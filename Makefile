@@ -19,7 +19,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH
 
-.PHONY: help venv demo lab-up lab-down test lint unit molecule with-boards without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv demo lab-up lab-down verify test lint unit molecule with-boards without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -59,6 +59,10 @@ lab-up: venv ## Start the lab's boards, with engine and test model, and nothing 
 
 lab-down: venv ## Remove the lab's boards
 	@$(PLAY) playbooks/lab_down.yml
+
+verify: venv ## Say what holds on each board of INVENTORY (LIMIT names some of them); changes nothing
+	@ANSIBLE_INVENTORY="$(or $(INVENTORY),$(ANSIBLE_INVENTORY))" LIMIT="$(LIMIT)" \
+	  python -m pytest tests/verify --per-board --tb=no --no-header --disable-warnings -p no:cacheprovider -r N
 
 test: lint unit molecule ## All tests
 

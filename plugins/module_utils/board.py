@@ -231,7 +231,10 @@ def board_warnings(board: dict[str, Any]) -> list[str]:
     if board["temperature_c"] is not None and board["temperature_c"] >= HOT and board["virtualization"] == "":
         said.append(f"its chip has {board['temperature_c']:.0f} C, and slows down from {HOT} on: see to its cooling")
     if board["cooling"]["fan"] is False:
-        said.append("no fan was found: under this load a Pi 5 needs an active cooler (a passive one cannot be seen)")
+        said.append(
+            "its firmware found no fan: under this load a Pi 5 needs an active cooler (one that is there and was not"
+            " found wants pi_base_config_txt: [dtparam=cooling_fan=on]; a passive one cannot be seen)"
+        )
     if board["time_synchronised"] is False:
         said.append(
             "its clock is not synchronised, and a wrong one makes TLS and apt fail:"

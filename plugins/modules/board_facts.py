@@ -129,7 +129,11 @@ class Look:
         return None
 
     def cooling(self, pi5: bool) -> dict[str, Any]:
-        """`fan`: None where it cannot be known. The Pi 5's firmware looks for one at each start."""
+        """`fan`: None where it cannot be known.
+
+        The Pi 5's firmware looks for one at each start, and enables the device tree's node `cooling_fan` if one turns
+        (rpi-eeprom, issue 709). A kernel whose device tree lacks that node cannot know.
+        """
         fans = [
             device
             for device in self.find("/sys/class/thermal", "cooling_device*")
@@ -137,7 +141,7 @@ class Look:
         ]
         turns = self.find("/sys/devices/platform/cooling_fan", "hwmon/hwmon*/fan1_input")
         return {
-            "fan": True if fans else False if pi5 else None,
+            "fan": True if fans else False if pi5 and self.here("/proc/device-tree/cooling_fan") else None,
             "rpm": self.number(turns[0]) if turns else None,
             "state": self.number(f"{fans[0]}/cur_state") if fans else None,
         }

@@ -23,6 +23,7 @@ PI = {
     "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.1\0",
     "proc/device-tree/system/linux,revision": b"\x00\xd0\x41\x71",
     "proc/device-tree/chosen/bootloader/build-timestamp": (1741626637).to_bytes(4, "big"),
+    "proc/device-tree/cooling_fan/status": "okay\0",
     "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n",
     "sys/class/thermal/thermal_zone0/temp": "51250\n",
     "sys/class/thermal/cooling_device0/type": "pwm-fan\n",
@@ -97,8 +98,13 @@ def test_a_pi(look: Any) -> None:
 
 
 def test_a_pi_without_a_fan(look: Any) -> None:
-    board = look({name: text for name, text in PI.items() if "cooling" not in name})
-    assert board["cooling"] == {"fan": False, "rpm": None, "state": None}
+    none = {name: text for name, text in PI.items() if not name.startswith("sys/") or "cooling" not in name}
+    assert look(none)["cooling"] == {"fan": False, "rpm": None, "state": None}
+
+
+def test_a_pi_whose_kernel_knows_of_no_fan(look: Any) -> None:
+    unknown = {name: text for name, text in PI.items() if "cooling" not in name}
+    assert look(unknown)["cooling"]["fan"] is None
 
 
 def test_a_container(look: Any) -> None:

@@ -1,20 +1,15 @@
-"""Both boards serve, each with the options of its own."""
+"""Both boards serve (tests/verify), each with the options of its own; and make verify says so."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+PROJECT = Path(__file__).resolve().parents[3]
 PORTS = {"pi-01": 8080, "pi-02": 8090}
-
-
-@pytest.mark.parametrize("name", PORTS)
-def test_each_board_answers(fleet: Any, asked: Any, name: str) -> None:
-    board = fleet.host(name)
-    assert board.service("llama-server").is_running
-    assert asked(board, PORTS[name]) == "abcdefghijkl"
 
 
 def test_overrides_of_one_board_are_seen_there_and_not_on_the_other(fleet: Any, process: Any) -> None:
@@ -32,6 +27,24 @@ def test_both_have_the_same_engine_and_model(fleet: Any) -> None:
         for name in PORTS
     }
     assert len(told) == 1
+
+
+def test_make_verify_says_what_holds_and_what_does_not(fleet: Any) -> None:
+    fleet.host("pi-02").check_output("chmod g+w /var/lib/llama/current/deployment.json")
+    run = subprocess.run(
+        ["make", "--no-print-directory", "verify", "INVENTORY=inventory/lab", "LIMIT=pi-02"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    fleet.host("pi-02").check_output("chmod g-w /var/lib/llama/current/deployment.json")
+    said = run.stdout.splitlines()
+    assert run.returncode != 0
+    assert "pi-02        holds            the service runs, and starts with the board" in said
+    failed = [line for line in said if " FAILS " in line]
+    assert len(failed) == 1
+    assert failed[0].endswith("/var/lib/llama/current/deployment.json has mode 664")
 
 
 def test_an_inventory_without_a_quantizer_is_refused(run_playbook: Any, tmp_path: Path) -> None:

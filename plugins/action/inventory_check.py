@@ -1,0 +1,208 @@
+"""Look at the inventory alone: every host's variables against the roles that run on it. No host is reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils as _mu
+import yaml
+from ansible.errors import AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible.template import Templar
+
+_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
+if _UTILS not in _mu.__path__:
+    _mu.__path__.append(_UTILS)
+
+from ansible.module_utils.fleet_plan import BOARDS
+from ansible.module_utils.inventory_check import address_clashes, group_problems, misspelt, thread_notes, where_set
+from ansible.module_utils.server import server_problems
+
+PROJECT = Path(__file__).resolve().parents[2]
+#: Cores of the boards that fleet_plan knows.
+CORES = 4
+
+
+class Host:
+    """The variables of one host, as they are written and as they come out."""
+
+    def __init__(self, name: str, raw: dict[str, Any], defaults: dict[str, Any], loader: Any) -> None:
+        self.name = name
+        self.raw = raw
+        self.variables = {**defaults, **raw}
+        self.templar = Templar(loader=loader, variables=self.variables)
+
+    def value(self, variable: str) -> Any:
+        """A variable with its templates resolved. AnsibleError where they cannot be."""
+        return self.templar.template(self.variables[variable])
+
+    def known(self, variable: str, default: Any = None) -> Any:
+        """The same, and the default where it is not set or cannot be resolved."""
+        try:
+            return self.value(variable) if variable in self.variables else default
+        except AnsibleError:
+            return default
+
+
+class ActionModule(ActionBase):
+    """Arguments: `roles` (group to the roles that run on its hosts), `needed` (group to what its hosts do), `optional`
+    (further groups), `playbook_variables` (names that playbooks read)."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        task_vars = task_vars or {}
+        args = self._task.args
+        groups = {name: list(hosts) for name, hosts in task_vars["groups"].items() if name not in ("all", "ungrouped")}
+        roles = sorted(path.name for path in (PROJECT / "roles").iterdir() if path.is_dir())
+        self.specs = {role: self._specification(role) for role in roles}
+        known = {name for spec in self.specs.values() for name in spec} | set(args["playbook_variables"])
+        problems = [("", sentence) for sentence in group_problems(groups, args["needed"], args["optional"])]
+        notes: list[tuple[str, str]] = []
+        addresses = {}
+        hosts = {}
+        runs: dict[str, list[str]] = {}
+        for name in sorted({host for members in groups.values() for host in members}):
+            of = [role for group, found in args["roles"].items() if name in groups.get(group, []) for role in found]
+            runs[name] = [role for role in dict.fromkeys(of) if role in self.specs]
+            hosts[name] = Host(name, task_vars["hostvars"].raw_get(name), self._defaults(runs[name]), self._loader)
+        # A user's own recipe is named by its path, or where it is made already by its name.
+        shipped = (PROJECT / "roles/gguf_quantize/files/recipes").glob("*.yml")
+        own = (str(host.known("gguf_quantize_recipe", "")) for host in hosts.values())
+        recipes = sorted({path.stem for path in shipped} | {Path(recipe).stem for recipe in own if "/" in recipe})
+        for name, host in hosts.items():
+            files = self._files(host, [group for group, members in groups.items() if name in members])
+            problems += [(name, sentence) for sentence in self._names(host, known, roles, files)]
+            wrong = [(name, sentence) for sentence in self._types(host, runs[name], files)]
+            problems += wrong
+            if host.known("ansible_connection", "ssh") != "local":
+                port = str(host.known("ansible_port") or 22)
+                addresses[name] = (str(host.known("ansible_host", name)), port)
+                if not port.isdigit() or not 0 < int(port) < 65536:
+                    problems.append((name, f"ansible_port is {port}: a port is a number from 1 to 65535"))
+            # Values of the wrong kind mean nothing.
+            for kind, sentence in self._meaning(host, runs[name], set(hosts), recipes) if not wrong else []:
+                (problems if kind == "problem" else notes).append((name, sentence))
+        problems += [("", sentence) for sentence in address_clashes(addresses)]
+        said = together(notes)
+        if problems:
+            lines = together(problems)
+            return {
+                "failed": True,
+                "msg": "\n".join([f"The inventory needs correcting, in {len(lines)} places:", *lines, *said]),
+            }
+        return {"changed": False, "msg": [f"{len(hosts)} hosts: nothing is wrong with the inventory.", *said]}
+
+    def _specification(self, role: str) -> dict[str, Any]:
+        """All options of a role, of all its entry points."""
+        text = (PROJECT / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
+        entries = yaml.safe_load(text)["argument_specs"].values()
+        return {name: option for entry in entries for name, option in entry.get("options", {}).items()}
+
+    def _defaults(self, roles: list[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for role in roles:
+            for kind in ("defaults", "vars"):
+                path = PROJECT / "roles" / role / kind / "main.yml"
+                if path.is_file():
+                    found.update(self._loader.load_from_file(str(path), trusted_as_template=True) or {})
+        return found
+
+    def _files(self, host: Host, groups: list[str]) -> dict[str, str]:
+        """Text of the files that may set variables of a host, by their paths, the strongest last."""
+        folders = [Path(str(host.raw.get("inventory_dir") or ".")), Path(self._loader.get_basedir())]
+        places = [Path(str(host.raw.get("inventory_file") or ""))]
+        for folder in dict.fromkeys(folders):
+            for owner in ["group_vars/all", *(f"group_vars/{group}" for group in groups), f"host_vars/{host.name}"]:
+                base = folder / owner
+                places += [base, *(base.with_name(f"{base.name}{end}") for end in (".yml", ".yaml", ".json"))]
+                places += sorted(path for path in base.rglob("*")) if base.is_dir() else []
+        files = {}
+        for path in places:
+            if path.is_file():
+                text = path.read_text(encoding="utf-8", errors="replace")
+                files[str(path)] = "" if text.startswith("$ANSIBLE_VAULT") else text
+        return files
+
+    def _names(self, host: Host, known: set[str], roles: list[str], files: dict[str, str]) -> Iterator[str]:
+        text = "\n".join(str(value) for value in host.raw.values() if isinstance(value, (str, list, dict)))
+        own = [name for name in host.raw if where_set(files, name)]
+        for name, meant in misspelt(own, known, roles, text).items():
+            hint = f"did you mean {meant}?" if meant else "no role has it"
+            yield f"{name} ({where_set(files, name)}) is read by nobody; {hint}"
+
+    def _types(self, host: Host, roles: list[str], files: dict[str, str]) -> Iterator[str]:
+        """Each variable that the inventory sets, against the specification of its role."""
+        for role in roles:
+            spec = self.specs[role]
+            values = {}
+            for name in spec:
+                if name not in host.raw:
+                    continue
+                where = where_set(files, name)
+                place = f" ({where})" if where else ""
+                try:
+                    values[name] = host.value(name)
+                except AnsibleError as error:
+                    # What is in a vault is not read here.
+                    if "vault secret" not in str(error).lower():
+                        reason = str(error).partition("\n")[0].rstrip(".")
+                        yield f"{name}{place} cannot be resolved: {reason}"
+                    continue
+                checked = ArgumentSpecValidator({name: spec[name]}).validate({name: values[name]})
+                for message in checked.error_messages:
+                    yield f"{name}{place}: {message}"
+
+    def _meaning(self, host: Host, roles: list[str], hosts: set[str], recipes: list[str]) -> Iterator[tuple[str, str]]:
+        """What the values mean: `problem` or `note`, and a sentence."""
+        for role in ("gguf_quantize", "gguf_distribute"):
+            recipe = str(host.known(f"{role}_recipe", "")) if role in roles else ""
+            if recipe and "/" not in recipe and recipe not in recipes:
+                known = ", ".join(recipes)
+                yield "problem", f"{role}_recipe is {recipe}, and there is no such recipe; known are {known}"
+        for role, name in (("gguf_distribute", "gguf_distribute_from"), ("ik_llama_build", "ik_llama_build_builder")):
+            other = host.known(name) if role in roles else None
+            if other and other not in hosts | {"localhost"}:
+                yield "problem", f"{name} is {other}, and no such host is in the inventory"
+        options, keys = host.known("llama_server__options"), host.known("llama_server_api_keys")
+        if "llama_server" not in roles or options is None:
+            return
+        kind = str(host.known("fleet_plan_board", ""))
+        memory = int(host.known("fleet_plan_memory_mib") or BOARDS.get(kind, {}).get("memory_mib", 0))
+        plan = self._manifest(host) if memory else {}
+        reserve = int(host.known("llama_server_memory_reserve_mib"))
+        # Keys that only the vault knows are taken for good ones.
+        keys = keys if isinstance(keys, list) else ["x" * 32]
+        for sentence in server_problems(options, keys, {"memory_mib": memory}, reserve, plan):
+            yield "problem", sentence
+        if kind in BOARDS:
+            yield from (("note", sentence) for sentence in thread_notes(options, CORES))
+        if memory and not plan:
+            yield "note", "whether its model fits into its memory is not known yet: playbooks/plan.yml tells it"
+
+    def _manifest(self, host: Host) -> dict[str, Any]:
+        """The manifest of the model that a board gets, if this machine made it."""
+        if host.known("gguf_distribute_from") != "localhost":
+            return {}
+        names = [host.known(f"gguf_distribute_{part}", "") for part in ("source_root", "name", "recipe")]
+        path = Path(str(names[0])).expanduser() / str(names[1]) / f"{Path(str(names[2])).stem}.json"
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+
+def together(told: list[tuple[str, str]]) -> list[str]:
+    """Lines, one for each sentence, with the hosts that it is true of."""
+    hosts: dict[str, list[str]] = {}
+    for name, sentence in told:
+        hosts.setdefault(sentence, []).append(name)
+    named = {sentence: ", ".join(name for name in names if name) for sentence, names in hosts.items()}
+    return [f"{names}: {sentence}." if names else f"{sentence}." for sentence, names in named.items()]

@@ -1,0 +1,95 @@
+"""What is wrong with an inventory by itself: names, addresses, groups. All functions are pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+#: Beginnings of names that are Ansible's, or a user's own for secrets.
+FOREIGN = ("ansible_", "vault_", "inventory_", "group_", "hostvars", "groups", "omit", "playbook_", "role_", "play_")
+#: How like a name must be to a known one to be called a misspelling of it, where it does not begin with a role's name.
+ALIKE = 0.9
+
+
+def misspelt(names: Iterable[str], known: Collection[str], roles: Iterable[str], text: str) -> dict[str, str]:
+    """Names that nobody reads, each with the known name that was meant, or '' if there is none like it.
+
+    Args:
+        names: variables that the inventory sets for a host.
+        known: all variables that roles and playbooks read.
+        roles: names of roles; what begins with one of them should be known.
+        text: the values of all variables as they are written: a name that stands there is a user's own helper.
+    """
+    prefixes = tuple(f"{role}_" for role in roles)
+    found = {}
+    for name in sorted(set(names) - set(known)):
+        if name.startswith(FOREIGN) or re.search(rf"\b{re.escape(name)}\b", text):
+            continue
+        ours = name.startswith(prefixes) and "__" not in name
+        like = difflib.get_close_matches(name, list(known), n=1, cutoff=0.7 if ours else ALIKE)
+        if ours or like:
+            found[name] = like[0] if like else ""
+    return found
+
+
+def where_set(files: Mapping[str, str], name: str) -> str:
+    """`path:line` of the last of these files (path to text) that sets a variable, empty if none does.
+
+    YAML keys (`name:`) and INI assignments (`name=`) are found; what a program prints is not.
+    """
+    pattern = re.compile(rf"""(?:^|[\s{{,])["']?{re.escape(name)}["']?\s*[:=]""")
+    found = ""
+    for path, text in files.items():
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.lstrip().startswith("#") and pattern.search(line):
+                found = f"{path}:{number}"
+    return found
+
+
+def address_clashes(addresses: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Sentences about hosts that are one and the same: name to address and SSH port."""
+    hosts: dict[tuple[str, str], list[str]] = {}
+    for name, address in addresses.items():
+        hosts.setdefault(address, []).append(name)
+    return [
+        f"{' and '.join(names)} have the same address, {address} port {port} (ansible_host, ansible_port):"
+        " each host needs its own"
+        for (address, port), names in hosts.items()
+        if len(names) > 1
+    ]
+
+
+def group_problems(
+    groups: Mapping[str, Collection[str]], needed: Mapping[str, str], optional: Collection[str]
+) -> list[str]:
+    """Sentences about groups that are missing, and those whose names are like one that has a meaning here.
+
+    Args:
+        groups: name to hosts.
+        needed: groups that must have hosts, and what these do.
+        optional: groups that may have some.
+    """
+    known = [*needed, *optional]
+    said = []
+    for group, task in needed.items():
+        if groups.get(group):
+            continue
+        like = difflib.get_close_matches(group, [name for name in groups if name not in known], n=1, cutoff=0.7)
+        meant = f"; did you mean it by '{like[0]}'?" if like else ""
+        said.append(f"no host is in the group '{group}', whose hosts {task}{meant}")
+    for name in groups:
+        like = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        if name not in known and like and groups.get(like[0]):
+            said.append(f"the group '{name}' means nothing here; did you mean '{like[0]}'?")
+    return said
+
+
+def thread_notes(options: Mapping[str, Any], cores: int) -> list[str]:
+    """Sentences about threads that a board has no cores for."""
+    return [
+        f"llama_server_{name} is {options[name]}, and this board has {cores} cores: more threads are slower"
+        for name in ("threads", "threads_batch")
+        if options[name] > cores
+    ]

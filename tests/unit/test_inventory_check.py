@@ -1,0 +1,206 @@
+"""What is wrong with an inventory, told without reaching a host."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import textwrap
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.footprint import hyperparameters
+from ansible.module_utils.gguf import read_header
+from ansible.module_utils.inventory_check import (
+    address_clashes,
+    group_problems,
+    misspelt,
+    thread_notes,
+    where_set,
+)
+from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
+
+PROJECT = Path(__file__).resolve().parents[2]
+KNOWN = ["llama_server_threads", "llama_server_port", "fleet_serial"]
+NEEDED = {"pis": "serve", "quantizers": "make the model"}
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("llama_server_treads", "llama_server_threads"),
+        ("lama_server_threads", "llama_server_threads"),
+        ("fleet_seriall", "fleet_serial"),
+        ("llama_server_zzz_something_else", ""),
+    ],
+)
+def test_names_that_nobody_reads(name: str, meant: str) -> None:
+    assert misspelt([name, "llama_server_port"], KNOWN, ["llama_server"], "") == {name: meant}
+
+
+@pytest.mark.parametrize(
+    "name", ["my_rack", "vault_llama_server_port", "ansible_port", "llama_server__internal", "llama_server_mine"]
+)
+def test_names_that_are_a_users_own(name: str) -> None:
+    assert misspelt([name], KNOWN, ["llama_server"], "{{ llama_server_mine }}") == {}
+
+
+def test_where_a_variable_is_set() -> None:
+    files = {
+        "hosts.ini": "[pis]\npi-01 llama_server_port=1\n",
+        "group_vars/pis.yml": "---\n# llama_server_port: 2\nllama_server_port: 3\n",
+        "host_vars/pi-01.yml": "other_llama_server_port: 4\nllama_server_ports: 5\n",
+    }
+    assert where_set(files, "llama_server_port") == "group_vars/pis.yml:3"
+    assert where_set({"hosts.ini": files["hosts.ini"]}, "llama_server_port") == "hosts.ini:2"
+    assert where_set(files, "llama_server_host") == ""
+
+
+def test_hosts_that_are_one() -> None:
+    said = address_clashes({"a": ("10.0.0.1", "22"), "b": ("10.0.0.1", "2222"), "c": ("10.0.0.1", "22")})
+    assert len(said) == 1
+    assert said[0].startswith("a and c have the same address, 10.0.0.1 port 22")
+
+
+def test_groups() -> None:
+    assert group_problems({"pis": ["a"], "quantizers": ["b"], "rack_1": ["a"]}, NEEDED, ["builders"]) == []
+    assert group_problems({"pi": ["a"], "quantizers": ["b"]}, NEEDED, []) == [
+        "no host is in the group 'pis', whose hosts serve; did you mean it by 'pi'?"
+    ]
+    assert group_problems(
+        {"pis": ["a"], "quantizers": ["b"], "builder": ["c"], "builders": ["d"]}, NEEDED, ["builders"]
+    ) == ["the group 'builder' means nothing here; did you mean 'builders'?"]
+
+
+def test_more_threads_than_cores() -> None:
+    assert len(thread_notes({"threads": 8, "threads_batch": 4}, 4)) == 1
+
+
+def validate(inventory: Path, **environment: str) -> tuple[int, str]:
+    """Run playbooks/validate.yml on an inventory: exit code, and what it says in one line."""
+    run = subprocess.run(
+        ["ansible-playbook", "-i", str(inventory), "playbooks/validate.yml"],
+        cwd=PROJECT,
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_FORCE_COLOR": "false",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.returncode, " ".join((run.stdout + run.stderr).split())
+
+
+def write(folder: Path, files: dict[str, str]) -> Path:
+    """Write an inventory; returns its hosts file."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+    return folder / "hosts.yml"
+
+
+def test_the_inventories_of_the_project_are_right() -> None:
+    for inventory in ("inventory/hosts.yml", "inventory/lab", "inventory/lab_fleet"):
+        code, said = validate(PROJECT / inventory)
+        assert code == 0, said
+
+
+def test_an_inventory_of_mistakes(tmp_path: Path) -> None:
+    """Every mistake is told in one run, with its host, its variable and where it stands."""
+    hosts = write(
+        tmp_path,
+        {
+            "hosts.yml": """\
+                all:
+                  children:
+                    pis:
+                      hosts:
+                        pi-01: {ansible_host: 192.0.2.1}
+                        pi-02: {ansible_host: 192.0.2.1}
+                        pi-03: {ansible_host: 192.0.2.3, llama_server_host: 0.0.0.0}
+                    quantizer:
+                      hosts:
+                        workshop: {ansible_host: 192.0.2.9, ansible_port: twenty}
+                """,
+            "group_vars/pis.yml": """\
+                gguf_distribute_from: worksop
+                gguf_distribute_recipe: rpi5-16gb-cart
+                llama_server_flash_attention: true
+                """,
+            "host_vars/pi-01.yml": """\
+                llama_server_port: many
+                llama_server_treads: 2
+                """,
+            "host_vars/pi-02.yml": """\
+                llama_server_port: 99999
+                pi_base_swap: sometimes
+                llama_server_api_keys: ["{{ vault_key_of_nobody }}"]
+                """,
+        },
+    )
+    code, said = validate(hosts)
+    assert code != 0
+    group, first, second = (
+        f"{tmp_path}/{name}.yml" for name in ("group_vars/pis", "host_vars/pi-01", "host_vars/pi-02")
+    )
+    for words in (
+        "no host is in the group 'quantizers', whose hosts make the model; did you mean it by 'quantizer'?",
+        "pi-01 and pi-02 have the same address, 192.0.2.1 port 22",
+        "workshop: ansible_port is twenty: a port is a number from 1 to 65535",
+        f"pi-01: llama_server_treads ({first}:2) is read by nobody; did you mean llama_server_threads?",
+        f"pi-01: llama_server_port ({first}:1)",
+        f"pi-01, pi-02, pi-03: llama_server_flash_attention ({group}:3) is read by nobody",
+        f"pi-02: pi_base_swap ({second}:2): value of pi_base_swap must be one of: keep, off, zram",
+        f"pi-02: llama_server_api_keys ({second}:3) cannot be resolved",
+        "pi-03: gguf_distribute_from is worksop, and no such host is in the inventory",
+        "pi-03: gguf_distribute_recipe is rpi5-16gb-cart, and there is no such recipe; known are rpi5-16gb-card",
+        "pi-03: llama_server_host is 0.0.0.0, which others can reach, and llama_server_api_keys is empty",
+    ):
+        assert words in said, said
+
+
+def test_memory_from_the_manifest_of_a_model_that_is_made(tmp_path: Path) -> None:
+    hparams = hyperparameters(read_header(stream(QWEN35_METADATA, qwen35_tensors())))
+    hosts = write(
+        tmp_path,
+        {
+            "hosts.yml": """\
+                all:
+                  children:
+                    pis: {hosts: {pi-01: {}, pi-02: {fleet_plan_board: rpi5-8gb, llama_server_threads: 6}}}
+                    quantizers: {hosts: {localhost: {ansible_connection: local}}}
+                """,
+            "group_vars/pis.yml": f"gguf_distribute_source_root: {tmp_path}\n",
+            "qwen3.5-35b-a3b/rpi5-16gb-card.json": json.dumps({"tensor_bytes": 12_218_867_968, "hparams": hparams}),
+        },
+    )
+    code, said = validate(hosts)
+    assert code != 0
+    assert "pi-02: the model needs 12466 MiB of memory at llama_server_context 16384" in said
+    assert "pi-02: llama_server_threads is 6, and this board has 4 cores" in said
+    assert "pi-01" not in said
+
+
+def test_a_vault_that_is_closed_is_no_mistake(tmp_path: Path) -> None:
+    secret = "$ANSIBLE_VAULT;1.1;AES256\n" + "\n".join(["3" * 80] * 4)
+    indented = textwrap.indent(secret, " " * 10)
+    hosts = write(
+        tmp_path,
+        {
+            "hosts.yml": """\
+                all:
+                  children:
+                    pis: {hosts: {pi-01: {}}}
+                    quantizers: {hosts: {localhost: {ansible_connection: local}}}
+                """,
+            "group_vars/pis.yml": "llama_server_host: 0.0.0.0\nllama_server_api_keys:\n  - !vault |\n"
+            + indented
+            + "\n",
+        },
+    )
+    code, said = validate(hosts)
+    assert code == 0, said
