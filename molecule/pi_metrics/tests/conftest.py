@@ -18,5 +18,5 @@ def board(fleet: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def play(run_playbook: Any) -> Callable[..., Any]:
-    """Run a playbook on this scenario's board."""
-    return lambda *arguments: run_playbook(*arguments, inventory=INVENTORY)
+    """Run a playbook on this scenario's board, with the variables of converge.yml."""
+    return lambda *arguments: run_playbook("-e", "pi_metrics_interval=5", *arguments, inventory=INVENTORY)
