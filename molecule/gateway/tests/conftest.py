@@ -1,0 +1,66 @@
+"""The fleet of this scenario, and what its tests have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SCENARIO = Path(__file__).resolve().parents[1]
+INVENTORY = SCENARIO.parents[1] / "inventory/lab_fleet"
+
+
+@pytest.fixture(scope="session")
+def fleet(fleet: Any) -> Any:
+    return type(fleet)(INVENTORY)
+
+
+@pytest.fixture(scope="session")
+def gateway(fleet: Any) -> Any:
+    return fleet.host("gateway")
+
+
+@pytest.fixture(scope="session")
+def play(run_playbook: Any) -> Callable[..., Any]:
+    """Run a playbook on this scenario's hosts."""
+
+    def run(*arguments: str) -> Any:
+        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def podman(fleet: Any) -> Callable[..., None]:
+    """Run the lab's own podman."""
+    settings = Path(fleet.variable("localhost", "lab_host_cache")) / "podman"
+    environment = {
+        **os.environ,
+        "CONTAINERS_CONF": str(settings / "containers.conf"),
+        "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
+    }
+
+    def run(*words: str) -> None:
+        subprocess.run(["podman", *words], env=environment, check=True, capture_output=True)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def client(fleet: Any, gateway: Any) -> Callable[..., Any]:
+    """Run one of this scenario's programs on the gateway, with the authority's certificate; its output is JSON."""
+    tls = Path(fleet.variable("localhost", "lab_host_cache")) / "lab/gateway/tls/ca.crt"
+    gateway.check_output("mkdir -p /root/client")
+    for path in [tls, *(SCENARIO / "files").iterdir()]:
+        gateway.check_output("printf %%s %s > %s", path.read_text(), f"/root/client/{path.name}")
+
+    def run(program: str, *words: object) -> Any:
+        quoted = " ".join(f"'{word}'" for word in words)
+        return json.loads(gateway.check_output(f"cd /root/client && python3 {program} {quoted}"))
+
+    return run

@@ -1,0 +1,227 @@
+"""One URL for three boards: who may ask, what is refused, and what happens when a board dies."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from typing import Any
+
+import pytest
+
+URL = "https://localhost:8443"
+KEY = "key-of-a-client-0123456789"
+SECRETS = [KEY, "key-of-another-client-0123456789", "key-of-all-boards-0123456789", "key-of-pi-01-alone-0123456789"]
+PLAYBOOK = "playbooks/gateway.yml"
+QUESTION = {"messages": [{"role": "user", "content": "What comes after g?"}], "temperature": 0}
+
+
+def load(client: Any, requests: int, pace: float) -> tuple[threading.Thread, list[dict[str, Any]]]:
+    """Begin to ask; the list is filled when the thread ends."""
+    results: list[dict[str, Any]] = []
+
+    def run() -> None:
+        results.extend(client("many_requests.py", URL, KEY, requests, 6, 60, pace))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread, results
+
+
+def test_it_listens_where_it_shall_and_nowhere_else(gateway: Any) -> None:
+    listening = {line.split()[3] for line in gateway.check_output("ss -ltnH").splitlines()}
+    assert listening == {"0.0.0.0:22", "[::]:22", "0.0.0.0:8443", "127.0.0.1:8405"}
+    assert not gateway.service("haproxy").is_running
+    assert not gateway.service("haproxy").is_enabled
+    assert gateway.service("llama-gateway").is_enabled
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "status"),
+    [
+        ("/v1/models", "", 401),
+        ("/v1/models", "not-a-key-of-anybody-0123456789", 401),
+        ("/v1/models", "key-of-all-boards-0123456789", 401),
+        ("/v1/models", KEY, 200),
+        ("/v1/models", "key-of-another-client-0123456789", 200),
+        ("/slots", KEY, 404),
+        ("/metrics", "", 401),
+        ("/health", "", 200),
+    ],
+)
+def test_who_may_ask_what(client: Any, path: str, key: str, status: int) -> None:
+    answer = client("one_request.py", URL + path, key, "")
+    assert answer["status"] == status, answer
+    if status == 401:
+        assert json.loads(answer["body"])["error"]["type"] == "authentication_error"
+        assert answer["headers"]["www-authenticate"] == "Bearer"
+
+
+def test_an_answer_comes_as_it_is_made(client: Any) -> None:
+    body = {**QUESTION, "max_tokens": 200, "stream": True}
+    answer = client("one_request.py", f"{URL}/v1/chat/completions", KEY, json.dumps(body))
+    assert answer["body"].rstrip().endswith("data: [DONE]")
+    assert len(answer["times"]) > 200
+    first, middle, last = (answer["times"][at] for at in (0, len(answer["times"]) // 2, -1))
+    assert first < 0.5 * last
+    assert 0.2 * last < middle < 0.8 * last
+
+
+def test_a_long_question_is_answered(client: Any) -> None:
+    body = {"messages": [{"role": "user", "content": "abcd " * 400 + "g"}], "max_tokens": 3, "temperature": 0}
+    answer = client("one_request.py", f"{URL}/v1/chat/completions", KEY, json.dumps(body))
+    assert answer["status"] == 200, answer
+
+
+def test_keys_are_in_no_argument_no_log_and_no_open_file(gateway: Any, play: Any) -> None:
+    run = play(PLAYBOOK, "-vvv", "--diff", "-e", "gateway_queue_timeout=299")
+    assert run.returncode == 0, run.stdout
+    told = [
+        run.stdout,
+        run.stderr,
+        gateway.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"),
+        # sudo notes what the tests themselves call.
+        "".join(
+            line for line in gateway.check_output("journalctl --no-pager").splitlines() if "/root/client" not in line
+        ),
+        gateway.check_output("cat /etc/llama-gateway/haproxy.cfg /etc/systemd/system/llama-gateway.service"),
+        gateway.check_output("cat /etc/llama-gateway/*/keys"),
+    ]
+    assert "timeout queue 299s" in told[0]
+    for text in told:
+        assert "BEGIN PRIVATE KEY" not in text
+        for secret in SECRETS:
+            assert secret not in text
+    files = gateway.check_output("find /etc/llama-gateway -type f -printf '%U:%g:%m %f\\n'").splitlines()
+    assert {line.split()[1] for line in files} == {"haproxy.cfg", "keys", "board", "tls.pem"}
+    assert {line.split()[0] for line in files} == {"0:haproxy:640"}
+
+
+def test_the_unit_is_confined(gateway: Any) -> None:
+    shown = gateway.check_output("systemd-analyze security llama-gateway.service --no-pager")
+    level = float(re.search(r"Overall exposure level for llama-gateway.service: ([\d.]+)", shown)[1])  # type: ignore[index]
+    assert level <= 2.0, shown
+    pid = gateway.check_output("systemctl show -P MainPID llama-gateway")
+    assert f"Uid:\t{gateway.user('haproxy').uid}\t" in gateway.file(f"/proc/{pid}/status").content_string
+
+
+def test_check_mode_finds_nothing_to_do(play: Any) -> None:
+    run = play(PLAYBOOK, "--check", "-e", "gateway_queue_timeout=299")
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"gateway +: ok=\d+ +changed=0", run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"gateway_api_keys": []}, "gateway: gateway_host is 0.0.0.0, which others can reach, and gateway_api_keys is"),
+        ({"gateway_tls_certificate": "", "gateway_tls_key": ""}, "gateway_tls_certificate is empty"),
+        ({"gateway_api_keys": ["short"]}, "shorter than 16 characters"),
+        ({"llama_server_host": "127.0.0.1"}, "pi-01 listens on 127.0.0.1 (llama_server_host)"),
+        ({"gateway_board_address": "nowhere.invalid"}, "gateway cannot look up one of nowhere.invalid"),
+        ({"gateway_port": "many"}, "gateway_port"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_changed(play: Any, variables: dict[str, Any], words: str) -> None:
+    run = play(PLAYBOOK, "-e", json.dumps(variables))
+    assert run.returncode == 2
+    assert words in " ".join(run.stdout.split())
+    assert "changed=0" in run.stdout
+
+
+def test_a_configuration_that_haproxy_refuses_is_not_put_in_place(gateway: Any, play: Any, client: Any) -> None:
+    before = gateway.file("/etc/llama-gateway/haproxy.cfg").sha256sum
+    run = play(PLAYBOOK, "-e", json.dumps({"gateway_paths": ["/v1/ } nonsense {"]}))
+    assert run.returncode == 2
+    assert gateway.file("/etc/llama-gateway/haproxy.cfg").sha256sum == before
+    assert client("one_request.py", f"{URL}/v1/models", KEY, "")["status"] == 200
+
+
+def test_a_configuration_that_does_not_serve_is_taken_back(gateway: Any, play: Any, client: Any) -> None:
+    before = gateway.file("/etc/llama-gateway/haproxy.cfg").sha256sum
+    gateway.check_output("systemd-run --unit=other-server python3 -m http.server 9000 --directory /srv")
+    run = play(PLAYBOOK, "-e", "gateway_port=9000")
+    gateway.check_output("systemctl stop other-server")
+    assert run.returncode == 2
+    said = " ".join(run.stdout.split())
+    assert "does not serve; the one before it serves again" in said
+    assert "9000" in said.split("Last lines of")[1]
+    assert gateway.file("/etc/llama-gateway/haproxy.cfg").sha256sum == before
+    assert client("one_request.py", f"{URL}/v1/models", KEY, "")["status"] == 200
+
+
+def test_a_reload_loses_no_request(client: Any, play: Any) -> None:
+    thread, results = load(client, 60, 0.5)
+    for seconds in (298, 297):
+        run = play(PLAYBOOK, "-e", f"gateway_queue_timeout={seconds}")
+        assert run.returncode == 0, run.stdout
+    thread.join()
+    assert len(results) == 60
+    assert [result for result in results if result["wrong"]] == []
+
+
+def test_a_board_that_dies_and_comes_back(client: Any, podman: Any, capsys: Any) -> None:
+    """200 requests, six at a time, while the container of one of three boards is killed and started again."""
+    victim = "pi-02"
+    begun = time.time()
+    thread, results = load(client, 200, 1.0)
+    time.sleep(6)
+    for _ in range(100):
+        before = client("servers.py")[victim]
+        if int(before["scur"]):
+            break
+    killed = time.time()
+    podman("kill", f"gateway-{victim}")
+    gone_at = 0.0
+    while thread.is_alive() and not gone_at:
+        if client("servers.py")[victim]["status"].startswith("DOWN"):
+            gone_at = time.time()
+    podman("start", f"gateway-{victim}")
+    started = time.time()
+    back_at = 0.0
+    while thread.is_alive() and not back_at:
+        there = client("servers.py")[victim]
+        if there["status"].startswith("UP"):
+            back_at = time.time()
+    thread.join()
+    after = client("servers.py")
+    failed = [result for result in results if result["wrong"]]
+    longest = max(result["ended"] - result["begun"] for result in results)
+    told = (
+        f"\n{len(results)} requests in {max(result['ended'] for result in results) - begun:.0f} s;"
+        f" {victim} killed {killed - begun:.1f} s after the start with {before['scur']} in flight on it,"
+        f" noticed {gone_at - killed:.1f} s later, serving again {back_at - started:.1f} s after its start;"
+        f" failed: {len(failed)}"
+        f" ({sum(result['stream'] for result in failed)} streamed);"
+        f" sent again: {after['BACKEND']['wretr']} to the same,"
+        f" {after['BACKEND']['wredis']} to another board; longest answer {longest:.1f} s;"
+        f" answered by {', '.join(name + ': ' + after[name]['stot'] for name in ('pi-01', 'pi-02', 'pi-03'))}"
+    )
+    with capsys.disabled():
+        print(told)
+    assert len(results) == 200
+    assert gone_at, told
+    assert back_at, told
+    assert len(failed) <= int(before["slim"]), failed
+    assert len(failed) <= int(before["scur"]), failed
+    # What was not a stream was answered by another board.
+    assert [result for result in failed if not result["stream"]] == []
+    assert int(after[victim]["stot"]) > int(there["stot"]), told
+
+
+def test_its_metrics_are_there_for_this_host_alone(gateway: Any) -> None:
+    metrics = gateway.check_output(
+        "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:8405/metrics').read().decode())\""
+    )
+    assert 'haproxy_server_status{proxy="boards",server="pi-02",state="UP"} 1' in metrics
+
+
+def test_removing_leaves_nothing(gateway: Any, play: Any) -> None:
+    """The last test: after it there is no gateway."""
+    assert play("molecule/gateway/remove.yml").returncode == 0
+    for path in ("/etc/llama-gateway", "/etc/systemd/system/llama-gateway.service", "/run/llama-gateway"):
+        assert not gateway.file(path).exists
+    listening = {line.split()[3] for line in gateway.check_output("ss -ltnH").splitlines()}
+    assert listening == {"0.0.0.0:22", "[::]:22"}
+    assert "changed=0" in play("molecule/gateway/remove.yml").stdout
