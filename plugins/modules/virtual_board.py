@@ -8,8 +8,8 @@ DOCUMENTATION = """
 module: virtual_board
 short_description: One virtual Pi on this machine
 description:
-  - With C(state=started) the machine runs, from a disk of its own that holds what differs from the image. A machine made
-    from another image, or of another size or port, is replaced by an empty one.
+  - With C(state=started) the machine runs, from a disk of its own that holds what differs from the image. A machine
+    made from another image, or of another size or port, is replaced by an empty one.
   - With C(state=stopped) it is gone at once, as after a power cut. Its disk stays.
   - With C(state=absent) its disk goes too.
 options:
