@@ -83,9 +83,9 @@ def test_a_number_that_is_now_another_process_is_no_machine(plugin: Any, tmp_pat
 def test_stopping_is_a_power_cut(plugin: Any, tmp_path: Path) -> None:
     board = plugin("modules", "virtual_board")
     # Like QEMU, it is told of the file; unlike QEMU it does not write it.
-    with subprocess.Popen(
-        ["sh", "-c", "trap '' TERM; read line", "machine", str(tmp_path / "pid")], stdin=-1
-    ) as machine:
+    argv = ["sh", "-c", "echo up; read line", "machine", str(tmp_path / "pid")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine:
+        assert machine.stdout and machine.stdout.readline() == b"up\n"
         (tmp_path / "pid").write_text(str(machine.pid))
         assert board.process(tmp_path) == machine.pid
         assert board.stop(tmp_path)
