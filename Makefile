@@ -9,7 +9,8 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ik-llama-pi
 # The virtual environment is named by what is in it, and shared by all clones.
 VENV := $(CACHE)/venv/$(shell { cat requirements.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
 READY := $(VENV)/.ready
-PLAY := ansible-playbook -i inventory/lab
+# VIRTUAL=1: not containers, but a whole emulated machine.
+PLAY := ansible-playbook -i inventory/lab$(if $(VIRTUAL),_virtual)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # These need this machine alone, and run beside the others, which share the boards of one lab.
 WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
@@ -54,7 +55,7 @@ demo: venv ## Two ARM64 boards in containers, the whole chain, and their answers
 	$(PLAY) playbooks/ask.yml -e tokens=26
 	$(PLAY) playbooks/lab_show.yml
 
-lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them
+lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them (VIRTUAL=1: a virtual Pi)
 	@$(PLAY) playbooks/lab.yml
 
 lab-down: venv ## Remove the lab's boards

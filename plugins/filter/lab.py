@@ -12,6 +12,7 @@ if _here not in _module_utils.__path__:
     _module_utils.__path__.append(_here)
 
 from ansible.module_utils.lab import backports_source, has_backports, lab_plan, lab_problems, lab_steps
+from ansible.module_utils.virtual_pi import image_key
 
 
 class FilterModule:
@@ -22,4 +23,5 @@ class FilterModule:
             "lab_plan": lab_plan,
             "lab_problems": lab_problems,
             "lab_steps": lab_steps,
+            "virtual_image_key": image_key,
         }

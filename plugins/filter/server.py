@@ -11,9 +11,13 @@ _here = str(Path(__file__).resolve().parent.parent / "module_utils")
 if _here not in _module_utils.__path__:
     _module_utils.__path__.append(_here)
 
-from ansible.module_utils.server import server_arguments, server_problems
+from ansible.module_utils.server import is_loopback, server_arguments, server_problems
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"llama_server_arguments": server_arguments, "llama_server_problems": server_problems}
+        return {
+            "is_loopback": is_loopback,
+            "llama_server_arguments": server_arguments,
+            "llama_server_problems": server_problems,
+        }

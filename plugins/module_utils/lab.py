@@ -12,6 +12,8 @@ from ansible.module_utils.keys import content_key
 
 #: Debian's names of what uname calls the machine.
 DEBIAN_ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
+#: Package that runs the programs of another architecture.
+USER_EMULATOR = "qemu-user-static"
 
 
 class Source(NamedTuple):
@@ -136,13 +138,18 @@ def _major(version: str) -> int:
     return int(head) if head.isdigit() else 0
 
 
-def emulator_too_old(versions: dict[str, str], least: int = 10) -> bool:
-    """Whether QEMU must be installed or renewed: systemd 257 does not start services under 7.2.
+def qemu_to_renew(wanted: Iterable[str], versions: dict[str, str], least: int = 10) -> list[str]:
+    """Packages of QEMU to install or renew: systemd 257 does not start services under QEMU 7.2.
 
     Args:
-        versions: {package: installed version} with `qemu-user` or `qemu-user-static` in it, if installed.
+        wanted: names of packages. `qemu-user` does what `qemu-user-static` does.
+        versions: {package: installed version}, of those that are.
     """
-    return max((_major(versions.get(name, "")) for name in ("qemu-user", "qemu-user-static")), default=0) < least
+
+    def newest(name: str) -> int:
+        return max(_major(versions.get(alias, "")) for alias in (name, name.removesuffix("-static")))
+
+    return [name for name in wanted if newest(name) < least]
 
 
 def lab_plan(state: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
@@ -151,10 +158,11 @@ def lab_plan(state: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     Args:
         state: what module `lab_state` returned.
         wanted: `cache`, `instance`, `boards`, `architecture` (`aarch64`, or `native` for this machine's own), `suite`,
-            `packages` (in the root file system), `host_packages`, and `image` (whatever else goes into the image).
+            `packages` (in the root file system), `host_packages`, `machine_packages` (those of QEMU's full systems),
+            and `image` (whatever else goes into the image).
 
     Returns:
-        architecture (Debian's name), emulated, renew_emulator, packages (to install here), sources (of the boards),
+        architecture (Debian's name), emulated, packages and qemu (to install here), sources (of the boards),
         rootfs (path), rootfs_image and image (names), rootfs_missing and image_missing, boards (each with container,
         directory, key, and state: `absent`, `outdated`, `stopped` or `running`).
     """
@@ -191,7 +199,7 @@ def lab_plan(state: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     return {
         "architecture": debian,
         "emulated": emulated,
-        "renew_emulator": emulated and emulator_too_old(state["versions"]),
+        "qemu": qemu_to_renew([USER_EMULATOR] * emulated + wanted["machine_packages"], state["versions"]),
         "packages": missing(wanted["host_packages"], state["versions"]),
         "sources": sources,
         "rootfs": f"{wanted['cache']}/rootfs/{rootfs_key}.tar",
@@ -238,9 +246,9 @@ def lab_problems(plan: dict[str, Any], state: dict[str, Any], space_gib: int) ->
     return problems
 
 
-def lab_steps(plan: dict[str, Any], emulator: str) -> list[str]:
+def lab_steps(plan: dict[str, Any]) -> list[str]:
     """What a run will make, one sentence each with the time it takes; empty if all stands."""
-    packages = plan["packages"] + ([emulator] if plan["renew_emulator"] else [])
+    packages = plan["packages"] + plan["qemu"]
     boards = [board["name"] for board in plan["boards"] if board["state"] != "running"]
     steps = []
     if packages:

@@ -9,11 +9,11 @@ from ansible.module_utils.lab import (
     backports_source,
     board_containers,
     debian_sources,
-    emulator_too_old,
     has_backports,
     lab_plan,
     lab_problems,
     lab_steps,
+    qemu_to_renew,
 )
 
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -77,15 +77,16 @@ def test_backports_that_stand_already_are_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("versions", "old"),
+    ("versions", "renewed"),
     [
-        ({}, True),
-        ({"qemu-user-static": "1:7.2+dfsg-7+deb12u18"}, True),
-        ({"qemu-user": "1:10.0.2+ds-2+deb13u1~bpo12+1"}, False),
+        ({}, ["qemu-user-static", "qemu-system-arm"]),
+        ({"qemu-user-static": "1:7.2+dfsg-7+deb12u18"}, ["qemu-user-static", "qemu-system-arm"]),
+        ({"qemu-user": "1:10.0.2+ds-2+deb13u1~bpo12+1"}, ["qemu-system-arm"]),
+        ({"qemu-system-arm": "1:10.0.2+ds-2", "qemu-user-static": "1:10.0.2+ds-2"}, []),
     ],
 )
-def test_old_emulators_are_told_from_new(versions: dict[str, str], old: bool) -> None:
-    assert emulator_too_old(versions) is old
+def test_old_emulators_are_told_from_new(versions: dict[str, str], renewed: list[str]) -> None:
+    assert qemu_to_renew(["qemu-user-static", "qemu-system-arm"], versions) == renewed
 
 
 def test_containers_are_read_from_podman() -> None:
@@ -140,6 +141,7 @@ WANTED: dict[str, Any] = {
     "suite": "trixie",
     "packages": ["sudo", "python3"],
     "host_packages": ["podman"],
+    "machine_packages": [],
     "image": {},
 }
 
@@ -196,24 +198,26 @@ def test_boards_are_compared_with_what_runs(there: dict[str, Any], standing: str
 
 
 def test_steps_name_what_will_be_made_and_nothing_else() -> None:
-    first = lab_steps(plan({"versions": {}}), "qemu-user-static")
+    first = lab_steps(plan({"versions": {}}))
     assert [step.split()[0] for step in first] == ["Debian", "root", "image", "boards"]
     assert "podman, qemu-user-static" in first[0]
     stands = {
         "images": [plan()["image"], plan()["rootfs_image"]],
         "containers": {"demo-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}},
     }
-    assert lab_steps(plan(stands), "qemu-user-static") == []
+    assert lab_steps(plan(stands)) == []
 
 
 def test_an_arm64_machine_needs_no_emulator() -> None:
-    assert plan({"versions": {}})["renew_emulator"]
-    assert not plan({"versions": {}, "architecture": "aarch64"})["renew_emulator"]
+    assert plan({"versions": {}})["qemu"] == ["qemu-user-static"]
+    arm64 = {"versions": {}, "architecture": "aarch64"}
+    assert plan(arm64)["qemu"] == []
+    assert plan(arm64, {"machine_packages": ["qemu-system-arm"]})["qemu"] == ["qemu-system-arm"]
 
 
 def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards() -> None:
     native = plan({"versions": {}}, {"architecture": "native"})
-    assert (native["architecture"], native["emulated"], native["renew_emulator"]) == ("amd64", False, False)
+    assert (native["architecture"], native["emulated"], native["qemu"]) == ("amd64", False, [])
     assert native["rootfs"] != plan()["rootfs"]
     assert native["boards"][0]["key"] != plan()["boards"][0]["key"]
     assert plan({"architecture": "aarch64"}, {"architecture": "native"})["rootfs"] == plan()["rootfs"]

@@ -1,0 +1,93 @@
+"""The virtual Pi: what QEMU is told, keys, and the order in which its initrd loads modules."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ansible.module_utils.virtual_pi import image_key, machine_key, qemu_arguments
+
+WRITER = Path(__file__).resolve().parents[2] / "roles/virtual_pi/files/make_image.py"
+BOARD: dict[str, Any] = {
+    "name": "pi-01",
+    "image": "/cache/virtual/0123456789ab",
+    "folder": "/cache/lab/virtual/machines/pi-01",
+    "keys": "/cache/lab/virtual/boards/pi-01",
+    "ssh_port": 2231,
+    "memory_mib": 3072,
+    "cores": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def writer() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_image", WRITER)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_ssh_is_reached_on_loopback_alone_and_keys_cannot_be_written() -> None:
+    words = qemu_arguments(BOARD, kvm=False)
+    assert "user,id=net,hostfwd=tcp:127.0.0.1:2231-:22" in words
+    assert [word for word in words if "/boards/pi-01" in word and not word.endswith("readonly=on")] == []
+
+
+def test_the_processor_is_a_pi_5s_or_the_machines_own() -> None:
+    assert "cortex-a76" in qemu_arguments(BOARD, kvm=False)
+    assert {"kvm", "host"} <= set(qemu_arguments(BOARD, kvm=True))
+
+
+@pytest.mark.parametrize("name", ["name", "image", "ssh_port", "memory_mib", "cores"])
+def test_another_machine_has_another_key(name: str) -> None:
+    assert machine_key({**BOARD, name: "other"}) != machine_key(BOARD)
+
+
+def test_the_image_is_named_by_what_goes_into_it_wherever_the_cache_is() -> None:
+    plan = {"rootfs": "/a/rootfs/0.tar", "sources": ["deb http://mirror.example/debian trixie main"]}
+    state = {"trees": {"root": "1"}, "apt_proxy": "", "certificates": {}}
+    key = image_key(plan, state, "8G", "script")
+    assert key == image_key({**plan, "rootfs": "/b/rootfs/0.tar"}, state, "8G", "script")
+    others = [
+        image_key({**plan, "rootfs": "/a/rootfs/1.tar"}, state, "8G", "script"),
+        image_key(plan, {**state, "trees": {"root": "2"}}, "8G", "script"),
+        image_key(plan, state, "9G", "script"),
+        image_key(plan, state, "8G", "another"),
+    ]
+    assert key not in others
+
+
+def test_modules_are_loaded_after_what_they_depend_on(writer: ModuleType) -> None:
+    listed = "fs/ext4/ext4.ko.xz: lib/crc16.ko.xz fs/jbd2/jbd2.ko.xz\nfs/jbd2/jbd2.ko.xz: lib/crc16.ko.xz\n"
+    listed += "lib/crc16.ko.xz:\nblock/virtio-blk.ko.xz:\n"
+    order = writer.load_order(listed, ["virtio_blk", "ext4"])
+    assert order == ["block/virtio-blk.ko.xz", "lib/crc16.ko.xz", "fs/jbd2/jbd2.ko.xz", "fs/ext4/ext4.ko.xz"]
+    with pytest.raises(KeyError):
+        writer.load_order(listed, ["xfs"])
+
+
+def test_a_number_that_is_now_another_process_is_no_machine(plugin: Any, tmp_path: Path) -> None:
+    board = plugin("modules", "virtual_board")
+    assert board.process(tmp_path) == 0
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    assert board.process(tmp_path) == 0
+    assert not board.stop(tmp_path)
+
+
+def test_stopping_is_a_power_cut(plugin: Any, tmp_path: Path) -> None:
+    board = plugin("modules", "virtual_board")
+    # Like QEMU, it is told of the file; unlike QEMU it does not write it.
+    argv = ["sh", "-c", "echo up; read line", "machine", str(tmp_path / "pid")]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine:
+        assert machine.stdout and machine.stdout.readline() == b"up\n"
+        (tmp_path / "pid").write_text(str(machine.pid))
+        assert board.process(tmp_path) == machine.pid
+        assert board.stop(tmp_path)
+        assert machine.wait(5) == -9
+    assert not board.stop(tmp_path)
