@@ -65,6 +65,12 @@ class Run:
     def seconds(self) -> float:
         return time.monotonic() - self.begun
 
+    def until(self, moment: float) -> float:
+        """Wait until so many seconds after its start, or its end where that is sooner. Returns when that was."""
+        while self.seconds() < moment and self.process.poll() is None:
+            time.sleep(0.05)
+        return self.seconds()
+
     def task(self) -> str:
         """The task that runs, or that ran last."""
         return self.tasks[-1][1] if self.tasks else "none yet"
@@ -88,7 +94,8 @@ class Run:
 class VirtualPi:
     """The lab's virtual Pi."""
 
-    def __init__(self) -> None:
+    def __init__(self, key_file: str = "") -> None:
+        self.key_file = key_file
         self.fleet = Fleet(INVENTORY)
         cache = Path(self.fleet.variable("localhost", "lab_host_cache"))
         self.folder = cache / "lab" / self.fleet.variable("localhost", "lab_host_instance") / "machines" / NAME
@@ -124,7 +131,7 @@ class VirtualPi:
         if not host.service("llama-server").is_enabled:
             return "nothing"
         try:
-            answer = ask(host, 8080)
+            answer = ask(host, 8080, key_file=self.key_file)
         except AssertionError as error:
             return f"no answer: {str(error)[:200]}"
         if answer != LETTERS:
@@ -147,9 +154,7 @@ def cut_once(board: VirtualPi, moment: float, *arguments: str) -> dict[str, Any]
         moment: seconds after the playbook's start; where it ends before, the cut comes after its end.
     """
     run = Run(*arguments)
-    while run.seconds() < moment and run.process.poll() is None:
-        time.sleep(0.05)
-    result: dict[str, Any] = {"moment": run.seconds(), "task": run.task()}
+    result: dict[str, Any] = {"moment": run.until(moment), "task": run.task()}
     board.cut()
     run.abandon()
     board.boot()
