@@ -1,4 +1,4 @@
-"""On a whole machine: confined, locked in memory, alive after a reboot, a lack of memory and power cuts, its key unseen."""
+"""On a whole machine: confined, locked in memory, there after a reboot, a lack of memory and power cuts, key unseen."""
 
 from __future__ import annotations
 
@@ -65,11 +65,8 @@ def test_exposure(board: Any) -> None:
 
 def test_the_model_is_locked_in_memory(board: Any, process: Any) -> None:
     locked = int(re.search(r"VmLck:\s+(\d+) kB", process(board)["text"])[1]) * 1024  # type: ignore[index]
-    model = json.loads(board.check_output("cat /var/lib/llama/current/model/../current.json || true") or "{}")
-    tensors = (
-        model.get("tensor_bytes") or board.file(board.check_output("readlink -f /var/lib/llama/current/model")).size
-    )
-    assert locked >= tensors
+    model = json.loads(board.check_output("cat /var/lib/llama/models/alphabet/current.json"))
+    assert locked >= model["tensor_bytes"]
 
 
 def test_one_more_port_is_open(board: Any, before: set[tuple[str, str, str]]) -> None:
@@ -86,9 +83,9 @@ def test_the_key_is_seen_nowhere(board: Any, served: dict[str, Any], key: str) -
     assert board.file("/run/watched").size > 10000
     places = {
         "processes during site.yml": f"grep -cFf {KEY_FILE} /run/watched",
-        "processes": f"grep -lFf {KEY_FILE} /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -c .",
+        "processes": f"cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | grep -cFf {KEY_FILE}",
         "journal": f"journalctl --no-pager --output=export | grep -cFf {KEY_FILE}",
-        "files": f"grep -rlFf {KEY_FILE} --devices=skip / --exclude-dir=proc --exclude-dir=sys --exclude=api-keys | grep -c .",
+        "files": f"find / -xdev -type f ! -path {KEY_FILE} -exec grep -lFf {KEY_FILE} {{}} + | grep -c .",
     }
     seen = {place: board.run(command).stdout.strip() for place, command in places.items()}
     assert seen == dict.fromkeys(places, "0")
