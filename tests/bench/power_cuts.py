@@ -202,7 +202,7 @@ def main() -> int:
         if not good or not kept:
             wrong.append(cut["said"])
         print(
-            f"| {number + 1} | {'upgrade' if upgrade else 'site.yml'} | {cut['moment']:.0f} | {cut['task']}"
+            f"| {number + 1} | {'upgrade' if upgrade else 'site.yml'} | {cut['moment']:.0f} | {cut['task'].split(' - ')[0]}"
             f" | {names.get(cut['before'], cut['before'])} | {', '.join(cut['hollow']) or '-'} | {cut['seconds']:.0f}"
             f" | {names.get(cut['after'], cut['after'])} |",
             flush=True,
