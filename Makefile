@@ -20,7 +20,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH
 
-.PHONY: help venv demo lab-up lab-down verify test lint unit molecule with-boards without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -64,6 +64,10 @@ lab-down: venv ## Remove the lab's boards
 verify: venv ## Say what holds on each board of INVENTORY (LIMIT names some of them); changes nothing
 	@ANSIBLE_INVENTORY="$(or $(INVENTORY),$(ANSIBLE_INVENTORY))" LIMIT="$(LIMIT)" \
 	  python -m pytest tests/verify --per-board --tb=no --no-header --disable-warnings -p no:cacheprovider -r N
+
+power-cuts: venv ## Cut a virtual Pi's power at ten random moments, and see what serves then (about an hour)
+	@ansible-playbook -i inventory/lab_virtual playbooks/lab.yml
+	tests/bench/power_cuts.py
 
 test: lint unit molecule ## All tests
 

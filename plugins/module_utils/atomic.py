@@ -6,6 +6,15 @@ import os
 from pathlib import Path
 
 
+def settle(folder: Path) -> None:
+    """Have what was named in a folder on the disk: a rename alone may be lost with the power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_file(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file beside its place, flush it to disk, and rename it. OSError if that cannot be done."""
     beside = path.with_name(f".{path.name}.new")
@@ -15,6 +24,7 @@ def write_file(path: Path, text: str, mode: int = 0o644) -> None:
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
+    settle(path.parent)
 
 
 def point(link: Path, target: str) -> None:
@@ -23,6 +33,7 @@ def point(link: Path, target: str) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
     beside.replace(link)
+    settle(link.parent)
 
 
 def names(link: Path, target: str) -> bool:

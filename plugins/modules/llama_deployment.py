@@ -167,7 +167,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible.module_utils.atomic import point, write_file
+from ansible.module_utils.atomic import point, settle, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
 from ansible.module_utils.server import complaint, listeners, run_script, served_at
@@ -362,6 +362,7 @@ class Deployments:
         write_file(beside / self.unit_path.name, self.module.params["unit"], 0o644)
         write_file(beside / "deployment.json", json.dumps(manifest, indent=2) + "\n", 0o644)
         beside.rename(folder)
+        settle(folder.parent)
 
     def activate(self, key: str) -> bool:
         """Move pointer and unit file to a finished deployment. Returns whether anything moved."""
@@ -378,6 +379,8 @@ class Deployments:
         old = self.pointed("current")
         moved = old != key or unit != text_of(self.unit_path)
         if moved and not self.module.check_mode:
+            # Keys and packages were written by others, who do not flush: an empty file of keys would let everybody in.
+            os.sync()
             if unit != text_of(self.unit_path):
                 write_file(self.unit_path, unit, 0o644)
             point(link, f"deployments/{key}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 from ansible.module_utils.atomic import names, point, write_file
 
 
@@ -32,3 +33,21 @@ def test_a_file_is_replaced_whole_with_its_mode_whatever_the_umask(tmp_path: Pat
     assert path.stat().st_mode & 0o777 == 0o644
     assert path.stat().st_ino != before
     assert os.listdir(tmp_path) == ["manifest.json"]
+
+
+def test_what_was_renamed_is_flushed_content_first_name_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[str, list[str]]] = []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        flushed.append((os.readlink(f"/proc/self/fd/{handle}"), sorted(os.listdir(tmp_path))))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_file(tmp_path / "manifest.json", "text")
+    point(tmp_path / "current", "a")
+    assert flushed == [
+        (f"{tmp_path}/.manifest.json.new", [".manifest.json.new"]),
+        (str(tmp_path), ["manifest.json"]),
+        (str(tmp_path), ["current", "manifest.json"]),
+    ]

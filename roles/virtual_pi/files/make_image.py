@@ -27,6 +27,7 @@ SETTLE = """
 chmod 0440 /etc/sudoers.d/*
 rm -f /etc/ssh/ssh_host_*
 mkdir -p /etc/ssh/lab
+mkdir --mode=0700 /var/cache/lab-zip
 update-ca-certificates
 useradd --create-home --shell /bin/bash pi
 systemctl enable systemd-networkd ssh
@@ -128,7 +129,7 @@ def main() -> None:
     # Only unpacked: what its packages would run after that needs the emulator, and a system around it.
     mmdebstrap(kernel, wanted.suite, wanted.sources, KERNEL, "--variant=extract")
     (version,) = sorted(path.name for path in (kernel / "usr/lib/modules").iterdir())
-    trees = [f'--customize-hook=cp -r {tree}/. "$1"' for tree in wanted.tree]
+    trees = [f'--customize-hook=cp --recursive --dereference {tree}/. "$1"' for tree in wanted.tree]
     mmdebstrap(
         root,
         wanted.suite,
