@@ -74,6 +74,13 @@ def test_a_long_question_is_answered(client: Any) -> None:
     assert answer["status"] == 200, answer
 
 
+@pytest.mark.parametrize("mode", [["--check"], []], ids=["check", "second"])
+def test_nothing_is_left_to_do(play: Any, mode: list[str]) -> None:
+    run = play(PLAYBOOK, *mode)
+    assert run.returncode == 0, run.stdout
+    assert re.search(r"gateway +: ok=\d+ +changed=0", run.stdout), run.stdout
+
+
 def test_keys_are_in_no_argument_no_log_and_no_open_file(gateway: Any, play: Any) -> None:
     run = play(PLAYBOOK, "-vvv", "--diff", "-e", "gateway_queue_timeout=299")
     assert run.returncode == 0, run.stdout
@@ -104,12 +111,6 @@ def test_the_unit_is_confined(gateway: Any) -> None:
     assert level <= 2.0, shown
     pid = gateway.check_output("systemctl show -P MainPID llama-gateway")
     assert f"Uid:\t{gateway.user('haproxy').uid}\t" in gateway.file(f"/proc/{pid}/status").content_string
-
-
-def test_check_mode_finds_nothing_to_do(play: Any) -> None:
-    run = play(PLAYBOOK, "--check", "-e", "gateway_queue_timeout=299")
-    assert run.returncode == 0, run.stdout
-    assert re.search(r"gateway +: ok=\d+ +changed=0", run.stdout)
 
 
 @pytest.mark.parametrize(
@@ -236,3 +237,8 @@ def test_removing_leaves_nothing(gateway: Any, play: Any) -> None:
     listening = {line.split()[3] for line in gateway.check_output("ss -ltnH").splitlines()}
     assert listening == {"0.0.0.0:22", "[::]:22"}
     assert "changed=0" in play("playbooks/remove.yml", "--limit", "gateways").stdout
+    gateway.check_output("apt-get purge -qq -y haproxy")
+    run = play(PLAYBOOK, "--check")
+    assert run.returncode == 0, run.stdout
+    assert "gateway: haproxy would be installed" in " ".join(run.stdout.split())
+    assert not gateway.file("/etc/llama-gateway").exists
