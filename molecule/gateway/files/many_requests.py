@@ -6,6 +6,7 @@ request of a thread to its next.
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import ssl
@@ -52,7 +53,7 @@ def ask(number: int) -> dict[str, Any]:
             wrong = f"the answer was {answer[:40]!r}"
     except urllib.error.HTTPError as error:
         wrong = f"HTTP {error.code}: {error.read().decode()[:200]}"
-    except (OSError, ValueError, LookupError) as error:
+    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
         wrong = f"{type(error).__name__}: {error}"
     return {"begun": begun, "ended": time.time(), "stream": stream, "wrong": wrong}
 
