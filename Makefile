@@ -12,15 +12,18 @@ READY := $(VENV)/.ready
 # VIRTUAL=1: not containers, but a whole emulated machine.
 PLAY := ansible-playbook -i inventory/lab$(if $(VIRTUAL),_virtual)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# These need this machine alone, and run beside the others, which share the boards of one lab.
+# Three groups run beside each other: these have machines of their own, ...
+OF_THEIR_OWN := $(filter fleet gateway pi_metrics virtual_pi,$(SCENARIOS))
+# ... these need this machine alone, ...
 WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
   ik_llama_build_native ik_llama_build_upgrade,$(SCENARIOS))
-WITH_BOARDS := $(filter-out $(WITHOUT_BOARDS),$(SCENARIOS))
+# ... and the others share the boards of one lab.
+WITH_BOARDS := $(filter-out $(OF_THEIR_OWN) $(WITHOUT_BOARDS),$(SCENARIOS))
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH
 
-.PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards of-their-own without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -82,13 +85,16 @@ unit: venv ## Unit tests
 	@python -m pytest tests/unit
 
 # What all of them use is made first, so that none of them makes it twice.
-molecule: venv ## Every scenario, those that need boards beside those that do not
+molecule: venv ## Every scenario, in three groups beside each other
 	@LAB=test $(PLAY) playbooks/lab.yml --skip-tags boards
-	$(MAKE) --jobs=2 --output-sync=target with-boards without-boards
+	$(MAKE) --jobs=3 --output-sync=target with-boards of-their-own without-boards
 
 # One after the other, whatever --jobs says.
-with-boards without-boards:
-	@for scenario in $(if $(filter with-boards,$@),$(WITH_BOARDS),$(WITHOUT_BOARDS)); do
+with-boards: GROUP = $(WITH_BOARDS)
+of-their-own: GROUP = $(OF_THEIR_OWN)
+without-boards: GROUP = $(WITHOUT_BOARDS)
+with-boards of-their-own without-boards:
+	@for scenario in $(GROUP); do
 	  $(MAKE) --no-print-directory "molecule-$$scenario"
 	done
 
