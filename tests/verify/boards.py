@@ -27,7 +27,7 @@ from paramiko import SSHException
 from testinfra.backend.paramiko import ParamikoBackend
 
 PROJECT = Path(__file__).resolve().parents[2]
-__all__ = ["PROJECT", "Fleet", "SSHException", "ask", "completion", "process", "request"]
+__all__ = ["PROJECT", "Fleet", "SSHException", "ask", "completion", "look", "process", "request"]
 
 #: Roles whose variables are asked for: where the inventory is silent, their defaults hold.
 ROLES = ("llama_server", "pi_base")
@@ -129,6 +129,60 @@ class Fleet:
         sudo = bool(self.variable(name, "ansible_become", False))
         known_hosts = [os.path.expanduser(file) for file in known if file != "none"]
         return testinfra.host.Host(CheckedParamiko(options, known_hosts, "" if proxy == "none" else proxy, sudo))
+
+
+# Runs on the board and prints what it sees: one command, because on an emulated board each takes a second.
+LOOK = """
+import glob, grp, json, os, pwd, subprocess, sys
+root, unit, key_file = sys.argv[1:]
+def text(path):
+    try:
+        return open(path, errors="replace").read()
+    except OSError:
+        return ""
+def run(*words):
+    path = os.environ["PATH"] + ":/opt/vc/bin"
+    try:
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path})
+        return [done.returncode, done.stdout.decode(errors="replace").strip()]
+    except OSError as error:
+        return [127, str(error)]
+def owner(path):
+    seen = os.stat(path)
+    return [pwd.getpwuid(seen.st_uid).pw_name, grp.getgrgid(seen.st_gid).gr_name, oct(seen.st_mode & 0o7777)[2:]]
+shown = run("systemctl", "show", "-p", "ActiveState,UnitFileState,MainPID", os.path.basename(unit))[1]
+state = dict(line.split("=", 1) for line in shown.splitlines())
+process = "/proc/" + state.get("MainPID", "0")
+current = os.path.realpath(root + "/current")
+model, engine = os.path.realpath(current + "/model"), os.path.realpath(current + "/engine")
+paths = [root + "/deployments", current, current + "/run", current + "/deployment.json", engine + "/bin", model, unit]
+print(json.dumps({
+    "state": state,
+    "cwd": os.readlink(process + "/cwd") if os.path.isdir(process) else "",
+    "status": text(process + "/status"),
+    "limits": text(process + "/limits"),
+    "current": current,
+    "unit": text(unit),
+    "own_unit": text(current + "/" + os.path.basename(unit)),
+    "deployment": text(current + "/deployment.json"),
+    "model": {"path": model, "size": os.stat(model).st_size if os.path.isfile(model) else -1,
+              "manifest": text(os.path.splitext(model)[0] + ".json")},
+    "engine": {"path": engine, "version": run(engine + "/bin/llama-server", "--version")},
+    "owners": {path: owner(path) for path in paths if os.path.exists(path)},
+    "key_file": owner(key_file) if os.path.exists(key_file) else [],
+    "users": text("/etc/passwd"),
+    "listening": run("ss", "-Htlnp")[1],
+    "governors": [text(path).strip() for path in glob.glob("/sys/devices/system/cpu/cpufreq/policy*/scaling_governor")],
+    "container": os.path.exists("/run/systemd/container"),
+    "throttled": run("vcgencmd", "get_throttled")[1],
+}))
+"""
+
+
+def look(board: Any, root: str, unit: str, key_file: str) -> dict[str, Any]:
+    """What a board that serves looks like, in one command; the key itself is not read."""
+    seen: dict[str, Any] = json.loads(board.check_output("python3 -c %s %s %s %s", LOOK, root, unit, key_file))
+    return seen
 
 
 # Runs on the board: asks a URL and prints status and body. The key goes from its file to the server and nowhere else.
