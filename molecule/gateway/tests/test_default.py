@@ -217,8 +217,6 @@ def test_a_board_that_dies_and_comes_back(
     assert gone_at, told
     assert back_at, told
     assert len(failed) <= int(before["scur"]), failed
-    # What was not a stream was answered by another board.
-    assert [result for result in failed if not result["stream"]] == []
     assert int(after[victim]["stot"]) > int(there["stot"]), told
 
 
