@@ -34,6 +34,7 @@ from boards import Fleet, ask  # noqa: E402
 INVENTORY = PROJECT / "inventory/lab_virtual"
 NAME = "pi-01"
 LETTERS = "abcdefghijkl"
+KINDS = ["upgrade", "site.yml"]
 
 
 class Run:
@@ -170,43 +171,45 @@ def cut_once(board: VirtualPi, moment: float, *arguments: str) -> dict[str, Any]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cuts", type=int, nargs="?", default=5, help="of each kind")
+    parser.add_argument("--of", choices=KINDS, action="append", help="kind; both if none is named")
+    parser.add_argument("--length", type=float, help="seconds of site.yml on an empty board; measured if missing")
     parser.add_argument("--seed", type=int, default=random.randrange(10000))
     wanted = parser.parse_args()
     draw = random.Random(wanted.seed)
+    kinds = wanted.of or KINDS
     board = VirtualPi()
     print(f"seed {wanted.seed}")
-    board.empty()
-    code, whole = (first := Run("site.yml")).end()
-    if code:
-        raise SystemExit(first.said())
-    old = board.serving()
-    print(f"site.yml on an empty board, not cut: {whole:.0f} s, deployment {old} serves\n")
-    print("| cut | of | moment, s | task | served after boot | empty files | site.yml again, s | serves then |")
-    print("|---|---|---|---|---|---|---|---|")
+    whole = wanted.length
+    if "upgrade" in kinds or whole is None:
+        board.empty()
+        code, whole = (first := Run("site.yml")).end()
+        if code:
+            raise SystemExit(first.said())
+        print(f"site.yml on an empty board, not cut: {whole:.0f} s, deployment {board.serving()} serves")
+    print("\n| cut of | moment, s | task | served after boot | empty files | site.yml again, s | serves then |")
+    print("|---|---|---|---|---|---|---|")
     wrong = []
-    length = 60.0
-    for number in range(2 * wanted.cuts):
-        upgrade = number < wanted.cuts
-        if upgrade:
-            options = ["playbooks/serve.yml", "-e", f"llama_server_threads={1 + number % 2}"]
-            length = min(length, 60.0)
+    for kind, number in ((kind, number) for kind in kinds for number in range(wanted.cuts)):
+        if kind == "upgrade":
+            options, length = ["playbooks/serve.yml", "-e", f"llama_server_threads={1 + number % 2}"], whole / 3
         else:
-            options = ["site.yml"]
+            options, length = ["site.yml"], whole
             board.empty()
-            length = whole
         before = board.serving()
         cut = cut_once(board, draw.uniform(5.0, length), *options)
-        names = {before: "the old one", cut["after"]: "the new one"}
         good = cut["code"] == 0 and re.fullmatch("[0-9a-f]{12}", cut["after"])
-        kept = not upgrade or cut["before"] in (before, cut["after"])
-        if not good or not kept:
+        if not good or cut["before"] not in (before, cut["after"]):
             wrong.append(cut["said"])
-        print(
-            f"| {number + 1} | {'upgrade' if upgrade else 'site.yml'} | {cut['moment']:.0f} | {cut['task'].split(' - ')[0]}"
-            f" | {names.get(cut['before'], cut['before'])} | {', '.join(cut['hollow']) or '-'} | {cut['seconds']:.0f}"
-            f" | {names.get(cut['after'], cut['after'])} |",
-            flush=True,
-        )
+        names = {before: "the old one", cut["after"]: "the new one", "nothing": "nothing yet"}
+        words = [
+            f"{cut['moment']:.0f}",
+            cut["task"].split(" - ")[0],
+            names.get(cut["before"], cut["before"]),
+            ", ".join(cut["hollow"]) or "none",
+            f"{cut['seconds']:.0f}",
+            names.get(cut["after"], cut["after"]),
+        ]
+        print("|", " | ".join([kind, *words]), "|", flush=True)
     print(*wrong, sep="\n\n", file=sys.stderr)
     return 1 if wrong else 0
 
