@@ -13,7 +13,8 @@ description:
   - With C(state=current) the pointer C(current) and the unit file move to it. Starting it is not done here.
   - With C(state=proven) it is noted as one that has answered, and the proven one before it as the one to go back to.
     A pointer that was moved but never proven is not trusted, and the deployment counts as stale.
-  - With C(state=looked) nothing changes. The returned values tell of I(deployment), or of the one to go back to.
+  - With C(state=looked) nothing changes. The returned values tell of I(deployment), of the one that these I(arguments)
+    would make, or of the one to go back to.
   - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
   root:
@@ -152,6 +153,10 @@ stale:
   description: Whether something must be (re)started for this deployment to be the one that serves.
   returned: always
   type: bool
+serves:
+  description: With C(looked), whether the deployment C(key) is in service, proven and well, so that nothing is to be done.
+  returned: always
+  type: bool
 missing:
   description: In check mode, what is not there yet and would be made by an earlier step.
   returned: always
@@ -164,6 +169,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -295,6 +301,32 @@ class Deployments:
         self.missing.append(what)
         return {}
 
+    def inputs(self, release: dict[str, Any], manifest: dict[str, Any]) -> dict[str, Any]:
+        """All that makes this deployment another one than others."""
+        params = self.module.params
+        return {
+            "engine": release["key"],
+            "model": manifest["sha256"],
+            "arguments": [[str(word) for word in flag] for flag in params["arguments"]],
+            "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
+            "watchdog": hashlib.sha256(json.dumps([params["watchdog"], params["watch"]]).encode()).hexdigest(),
+        }
+
+    def wanted(self) -> str:
+        """Key of the deployment that would be built, empty where its engine or its model is not there yet."""
+        release, manifest = self.manifests()
+        return content_key(self.inputs(release, manifest)) if release and manifest else ""
+
+    def serves(self, key: str) -> bool:
+        """Whether this very deployment is built, in service, proven, and says that it is well."""
+        if not self.engine(key) or not (self.folder(key) / "deployment.json").exists() or self.stale(key):
+            return False
+        try:
+            with urllib.request.urlopen(self.served(key)["url"] + "/health", timeout=2):
+                return True
+        except OSError:
+            return False
+
     def build(self) -> tuple[str, bool, dict[str, str]]:
         """Key, whether it was (or would be) made, and the difference to what the pointer names now."""
         params = self.module.params
@@ -304,14 +336,8 @@ class Deployments:
         manifest = self.input(model, model.with_suffix(".json"), "model")
         if self.missing:
             return "", True, {"before": "", "after": f"a deployment, as soon as there is: {', '.join(self.missing)}\n"}
-        arguments = [[str(word) for word in flag] for flag in params["arguments"]]
-        inputs = {
-            "engine": release["key"],
-            "model": manifest["sha256"],
-            "arguments": arguments,
-            "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
-            "watchdog": hashlib.sha256(json.dumps([params["watchdog"], params["watch"]]).encode()).hexdigest(),
-        }
+        inputs = self.inputs(release, manifest)
+        arguments = inputs["arguments"]
         key = content_key(inputs)
         folder = self.folder(key)
         watch = ["/usr/bin/python3", "-I", str(folder / "watchdog"), *params["watch"]] if params["watchdog"] else []
@@ -416,7 +442,7 @@ class Deployments:
         if state == "absent":
             return key, self.remove(), {}
         if state == "looked":
-            return key or self.pointed("previous"), False, {}
+            return key or (self.wanted() if self.module.params["arguments"] else self.pointed("previous")), False, {}
         changed = self.activate(key)
         pointers = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
         return key, changed, pointers if changed else {}
@@ -493,6 +519,7 @@ def main() -> None:
         port_owner=deployments.port_owner() if looks else "",
         engine=deployments.engine(key),
         running=deployments.process()[0],
+        serves=looks and bool(key) and deployments.serves(key),
         stale=not key or deployments.stale(key),
         missing=deployments.missing,
         diff=diff,
