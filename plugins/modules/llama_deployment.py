@@ -154,7 +154,7 @@ stale:
   returned: always
   type: bool
 serves:
-  description: With C(looked), whether the deployment C(key) is in service, proven and well, so that nothing is to be done.
+  description: With C(looked), whether the deployment C(key) is in service, proven and well. Then nothing is to be done.
   returned: always
   type: bool
 missing:
