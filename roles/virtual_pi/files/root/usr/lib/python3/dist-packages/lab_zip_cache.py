@@ -1,1 +1,1 @@
-../../../../../../../lab_host/files/emulated/usr/lib/python3/dist-packages/lab_zip_cache.py
+../../../../../../../lab_host/files/board/usr/lib/python3/dist-packages/lab_zip_cache.py
