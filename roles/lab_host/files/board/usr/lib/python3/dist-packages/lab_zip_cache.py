@@ -1,7 +1,7 @@
 """Remembers the compiled form of modules that come out of a zip file.
 
 Ansible sends a module as a zip of sources, and Python compiles them anew for each task.
-On a board of its own nobody notices; the boards of a lab share their host, and under emulation it is a third of a task's time.
+Boards of a lab share their host's processor, and under emulation that is a third of a task's time.
 """
 
 import _imp
