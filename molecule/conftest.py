@@ -18,19 +18,23 @@ INVENTORY = PROJECT / "inventory/lab"
 class Lab(boards.Fleet):
     """The boards of a lab: containers that can be restarted."""
 
-    def restart(self, name: str) -> None:
-        """Stop and start a board's container: for systemd inside it a reboot."""
-        podman = Path(self.variable("localhost", "lab_host_cache")) / "podman"
+    def podman(self, *words: str) -> None:
+        """Run the lab's own podman."""
+        settings = Path(self.variable("localhost", "lab_host_cache")) / "podman"
         subprocess.run(
-            ["podman", "restart", "--time=10", f"{self.variable('localhost', 'lab_host_instance')}-{name}"],
+            ["podman", *words],
             env={
                 **os.environ,
-                "CONTAINERS_CONF": str(podman / "containers.conf"),
-                "CONTAINERS_STORAGE_CONF": str(podman / "storage.conf"),
+                "CONTAINERS_CONF": str(settings / "containers.conf"),
+                "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
             },
             check=True,
             capture_output=True,
         )
+
+    def restart(self, name: str) -> None:
+        """Stop and start a board's container: for systemd inside it a reboot."""
+        self.podman("restart", "--time=10", f"{self.variable('localhost', 'lab_host_instance')}-{name}")
         for _ in range(60):
             try:
                 self.host(name).check_output("true")
@@ -57,6 +61,11 @@ def playbook(
 @pytest.fixture(scope="session")
 def fleet() -> Lab:
     return Lab(INVENTORY)
+
+
+@pytest.fixture(scope="session")
+def podman(fleet: Lab) -> Any:
+    return fleet.podman
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -51,22 +49,6 @@ def play(run_playbook: Any) -> Callable[..., Any]:
 
     def run(*arguments: str) -> Any:
         return run_playbook(*arguments, inventory=INVENTORY)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def podman(fleet: Any) -> Callable[..., None]:
-    """Run the lab's own podman."""
-    settings = Path(fleet.variable("localhost", "lab_host_cache")) / "podman"
-    environment = {
-        **os.environ,
-        "CONTAINERS_CONF": str(settings / "containers.conf"),
-        "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
-    }
-
-    def run(*words: str) -> None:
-        subprocess.run(["podman", *words], env=environment, check=True, capture_output=True)
 
     return run
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,22 +29,6 @@ def play(run_playbook: Any) -> Callable[..., Any]:
 
     def run(*arguments: str) -> Any:
         return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def podman(fleet: Any) -> Callable[..., None]:
-    """Run the lab's own podman."""
-    settings = Path(fleet.variable("localhost", "lab_host_cache")) / "podman"
-    environment = {
-        **os.environ,
-        "CONTAINERS_CONF": str(settings / "containers.conf"),
-        "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
-    }
-
-    def run(*words: str) -> None:
-        subprocess.run(["podman", *words], env=environment, check=True, capture_output=True)
 
     return run
 
