@@ -14,7 +14,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(PROJECT / "tests/bench"))
-os.environ["LAB_VIRTUAL"] = "test"
+os.environ["LAB_VIRTUAL"] = "virtual-test"
 
 import power_cuts  # noqa: E402
 
