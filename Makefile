@@ -87,16 +87,22 @@ unit: venv ## Unit tests
 # What all of them use is made first, so that none of them makes it twice.
 molecule: venv ## Every scenario, in three groups beside each other
 	@LAB=test $(PLAY) playbooks/lab.yml --skip-tags boards
-	$(MAKE) --jobs=3 --output-sync=target with-boards of-their-own without-boards
+	export FAILED="$$(mktemp)"
+	trap 'rm -f "$$FAILED"' EXIT
+	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards of-their-own without-boards && exit
+	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2
+	exit 1
 
-# One after the other, whatever --jobs says.
+# One after the other, whatever --jobs says; a scenario that fails doesn't keep the next from running.
 with-boards: GROUP = $(WITH_BOARDS)
 of-their-own: GROUP = $(OF_THEIR_OWN)
 without-boards: GROUP = $(WITHOUT_BOARDS)
 with-boards of-their-own without-boards:
-	@for scenario in $(GROUP); do
-	  $(MAKE) --no-print-directory "molecule-$$scenario"
+	@failed=0
+	for scenario in $(GROUP); do
+	  $(MAKE) --no-print-directory "molecule-$$scenario" || { failed=1; echo "$$scenario" >>"$${FAILED:-/dev/stderr}"; }
 	done
+	exit $$failed
 
 $(SCENARIOS:%=molecule-%): molecule-%: venv
 	@echo "== Scenario $*"
