@@ -12,18 +12,18 @@ READY := $(VENV)/.ready
 # VIRTUAL=1: not containers, but a whole emulated machine.
 PLAY := ansible-playbook -i inventory/lab$(if $(VIRTUAL),_virtual)
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Three groups run beside each other: these have machines of their own, ...
-OF_THEIR_OWN := $(filter fleet gateway pi_metrics virtual_pi,$(SCENARIOS))
-# ... these need this machine alone, ...
+# Three groups of about the same length run beside each other: these have fleets of their own, ...
+WITH_FLEETS := $(filter fleet gateway pi_metrics,$(SCENARIOS))
+# ... these need this machine alone, and the last of them a virtual Pi, ...
 WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
-  ik_llama_build_native ik_llama_build_upgrade,$(SCENARIOS))
+  ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))
 # ... and the others share the boards of one lab.
-WITH_BOARDS := $(filter-out $(OF_THEIR_OWN) $(WITHOUT_BOARDS),$(SCENARIOS))
+WITH_BOARDS := $(filter-out $(WITH_FLEETS) $(WITHOUT_BOARDS),$(SCENARIOS))
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH
 
-.PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards of-their-own without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -89,15 +89,15 @@ molecule: venv ## Every scenario, in three groups beside each other
 	@LAB=test $(PLAY) playbooks/lab.yml --skip-tags boards
 	export FAILED="$$(mktemp)"
 	trap 'rm -f "$$FAILED"' EXIT
-	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards of-their-own without-boards && exit
+	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit
 	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2
 	exit 1
 
 # One after the other, whatever --jobs says; a scenario that fails doesn't keep the next from running.
 with-boards: GROUP = $(WITH_BOARDS)
-of-their-own: GROUP = $(OF_THEIR_OWN)
+with-fleets: GROUP = $(WITH_FLEETS)
 without-boards: GROUP = $(WITHOUT_BOARDS)
-with-boards of-their-own without-boards:
+with-boards with-fleets without-boards:
 	@failed=0
 	for scenario in $(GROUP); do
 	  $(MAKE) --no-print-directory "molecule-$$scenario" || { failed=1; echo "$$scenario" >>"$${FAILED:-/dev/stderr}"; }
