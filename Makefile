@@ -2,8 +2,6 @@
 # make test   lint, unit tests and every Molecule scenario
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.SHELLFLAGS := -euo pipefail -c
-.ONESHELL:
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ik-llama-pi
 # The virtual environment is named by what is in it, and shared by all clones.
@@ -30,22 +28,23 @@ help: ## Say what there is
 
 # Its name stands for the content of requirements.txt, so nothing is newer or older than it.
 $(READY):
-	@if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-	  echo "python3 3.11 or newer is missing: install it and call make again." >&2; exit 1
-	fi
-	if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-	    echo "Installing python3-venv."
-	    apt-get update -qq && apt-get install -qq --no-install-recommends python3-venv >/dev/null
-	  else
-	    echo "The Python module venv is missing (Debian: apt install python3-venv): install it and call make again." >&2; exit 1
-	  fi
-	fi
-	echo "Installing Ansible and the tools of requirements.txt into $(VENV) (about a minute)."
-	rm -rf "$(VENV)"
-	hash -r
-	python3 -m venv "$(VENV)"
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt
+	@set -e; \
+	if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
+	  echo "python3 3.11 or newer is missing: install it and call make again." >&2; exit 1; \
+	fi; \
+	if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing python3-venv."; \
+	    apt-get update -qq && apt-get install -qq --no-install-recommends python3-venv >/dev/null; \
+	  else \
+	    echo "The Python module venv is missing (Debian: apt install python3-venv): install it and call make again." >&2; exit 1; \
+	  fi; \
+	fi; \
+	echo "Installing Ansible and the tools of requirements.txt into $(VENV) (about a minute)."; \
+	rm -rf "$(VENV)"; \
+	hash -r; \
+	python3 -m venv "$(VENV)"; \
+	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt; \
 	touch "$@"
 
 venv: $(READY) ## Install Ansible and the tools, pinned
@@ -53,10 +52,10 @@ venv: $(READY) ## Install Ansible and the tools, pinned
 
 demo: venv ## Two ARM64 boards in containers, the whole chain, and their answers
 	@cat tests/demo.txt
-	$(PLAY) playbooks/lab.yml
-	$(PLAY) site.yml
-	$(PLAY) playbooks/ask.yml -e tokens=26
-	$(PLAY) playbooks/lab_show.yml
+	@$(PLAY) playbooks/lab.yml
+	@$(PLAY) site.yml
+	@$(PLAY) playbooks/ask.yml -e tokens=26
+	@$(PLAY) playbooks/lab_show.yml
 
 lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them (VIRTUAL=1: a virtual Pi)
 	@$(PLAY) playbooks/lab.yml
@@ -70,16 +69,16 @@ verify: venv ## Say what holds on each board of INVENTORY (LIMIT names some of t
 
 power-cuts: venv ## Cut a virtual Pi's power at ten random moments, and see what serves then (about an hour)
 	@ansible-playbook -i inventory/lab_virtual playbooks/lab.yml
-	tests/bench/power_cuts.py
+	@tests/bench/power_cuts.py
 
 test: lint unit molecule ## All tests
 
 lint: venv ## ansible-lint, yamllint, ruff, mypy
 	@ruff check .
-	ruff format --check .
-	mypy plugins tests
-	yamllint --strict .
-	ansible-lint --offline -q
+	@ruff format --check .
+	@mypy plugins tests
+	@yamllint --strict .
+	@ansible-lint --offline -q
 
 unit: venv ## Unit tests
 	@python -m pytest tests/unit
@@ -87,10 +86,9 @@ unit: venv ## Unit tests
 # What all of them use is made first, so that none of them makes it twice.
 molecule: venv ## Every scenario, in three groups beside each other
 	@LAB=test $(PLAY) playbooks/lab.yml --skip-tags boards
-	export FAILED="$$(mktemp)"
-	trap 'rm -f "$$FAILED"' EXIT
-	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit
-	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2
+	@export FAILED="$$(mktemp)"; trap 'rm -f "$$FAILED"' EXIT; \
+	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit; \
+	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2; \
 	exit 1
 
 # One after the other, whatever --jobs says; a scenario that fails doesn't keep the next from running.
@@ -98,12 +96,12 @@ with-boards: GROUP = $(WITH_BOARDS)
 with-fleets: GROUP = $(WITH_FLEETS)
 without-boards: GROUP = $(WITHOUT_BOARDS)
 with-boards with-fleets without-boards:
-	@failed=0
-	for scenario in $(GROUP); do
-	  $(MAKE) --no-print-directory "molecule-$$scenario" || { failed=1; echo "$$scenario" >>"$${FAILED:-/dev/stderr}"; }
-	done
+	@failed=0; \
+	for scenario in $(GROUP); do \
+	  $(MAKE) --no-print-directory "molecule-$$scenario" || { failed=1; echo "$$scenario" >>"$${FAILED:-/dev/stderr}"; }; \
+	done; \
 	exit $$failed
 
 $(SCENARIOS:%=molecule-%): molecule-%: venv
 	@echo "== Scenario $*"
-	LAB=test molecule test --no-command-borders --scenario-name $*
+	@LAB=test molecule test --no-command-borders --scenario-name $*

@@ -19,7 +19,14 @@ if _UTILS not in _mu.__path__:
     _mu.__path__.append(_UTILS)
 
 from ansible.module_utils.fleet_plan import BOARDS
-from ansible.module_utils.inventory_check import address_clashes, group_problems, misspelt, thread_notes, where_set
+from ansible.module_utils.inventory_check import (
+    address_clashes,
+    group_problems,
+    misspelt,
+    thread_notes,
+    unread_files,
+    where_set,
+)
 from ansible.module_utils.server import server_problems
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -68,6 +75,7 @@ class ActionModule(ActionBase):
         notes: list[tuple[str, str]] = []
         addresses = {}
         hosts = {}
+        written: set[str] = set()
         runs: dict[str, list[str]] = {}
         for name in sorted({host for members in groups.values() for host in members}):
             of = [role for group, found in args["roles"].items() if name in groups.get(group, []) for role in found]
@@ -79,6 +87,7 @@ class ActionModule(ActionBase):
         recipes = sorted({path.stem for path in shipped} | {Path(recipe).stem for recipe in own if "/" in recipe})
         for name, host in hosts.items():
             files = self._files(host, [group for group, members in groups.items() if name in members])
+            written |= files.keys()
             problems += [(name, sentence) for sentence in self._names(host, known, roles, files)]
             wrong = [(name, sentence) for sentence in self._types(host, runs[name], files)]
             problems += wrong
@@ -90,7 +99,7 @@ class ActionModule(ActionBase):
             # Values of the wrong kind mean nothing.
             for kind, sentence in self._meaning(host, runs[name], set(hosts), recipes) if not wrong else []:
                 (problems if kind == "problem" else notes).append((name, sentence))
-        problems += [("", sentence) for sentence in address_clashes(addresses)]
+        problems += [("", sentence) for sentence in [*unread_files(written), *address_clashes(addresses)]]
         said = together(notes)
         if problems:
             lines = together(problems)
@@ -169,7 +178,8 @@ class ActionModule(ActionBase):
                 yield "problem", f"{role}_recipe is {recipe}, and there is no such recipe; known are {known}"
         for role, name in (("gguf_distribute", "gguf_distribute_from"), ("ik_llama_build", "ik_llama_build_builder")):
             other = host.known(name) if role in roles else None
-            if other and other not in hosts | {"localhost"}:
+            # Ansible knows a localhost of its own, which can compile, but has made no model.
+            if other and other not in (hosts if role == "gguf_distribute" else hosts | {"localhost"}):
                 yield "problem", f"{name} is {other}, and no such host is in the inventory"
         options, keys = host.known("llama_server__options"), host.known("llama_server_api_keys")
         if "llama_server" not in roles or options is None:

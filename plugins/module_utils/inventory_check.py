@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 #: Beginnings of names that are Ansible's, or a user's own for secrets.
@@ -46,6 +47,22 @@ def where_set(files: Mapping[str, str], name: str) -> str:
             if not line.lstrip().startswith("#") and pattern.search(line):
                 found = f"{path}:{number}"
     return found
+
+
+def unread_files(paths: Iterable[str]) -> list[str]:
+    """Sentences about files that Ansible does not read, of the files that may set variables of a host.
+
+    Of `pis/` and `pis.yml` beside each other it reads the folder alone (ansible-core, parsing/dataloader.py,
+    find_vars_files).
+    """
+    known = set(paths)
+    folders = {str(parent) for path in known for parent in PurePath(path).parents}
+    return [
+        f"{path} is not read by Ansible, because the folder {folder} is beside it: move it into that folder"
+        for path in sorted(known)
+        for folder, dot, _ in [path.rpartition(".")]
+        if dot and folder in folders
+    ]
 
 
 def address_clashes(addresses: Mapping[str, tuple[str, str]]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.footprint import ROUNDED_ON_ARM, bits, bytes_per_token, hyperparameters
 from ansible.module_utils.gguf import GGUFError, Header
+from ansible.module_utils.gguf_http import shown
 from ansible.module_utils.gguf_source import HUB, Source, is_url, open_source
 from ansible.module_utils.imatrix import Imatrix, ImatrixError, read_imatrix
 from ansible.module_utils.recipe import (
@@ -46,6 +47,11 @@ def read_gguf(path: Path) -> Header:
     return open_source(str(path)).header
 
 
+def named(source: Path | str) -> str:
+    """The source as a message may name it: of a URL without what may be secret."""
+    return shown(str(source)) if is_url(str(source)) else str(source)
+
+
 def make_plan(
     source: Path | str, recipe_data: Any, imatrix: Path | str | None, token: str | None = None, hub: str = HUB
 ) -> Plan:
@@ -64,9 +70,9 @@ def make_plan(
         prediction = predict(recipe, header, matrix, Path(imatrix).name if imatrix else "")
         hparams = hyperparameters(header)
     except RecipeError as error:
-        raise PlanError("recipe", f"with {source}: {error}") from None
+        raise PlanError("recipe", f"with {named(source)}: {error}") from None
     except GGUFError as error:
-        raise PlanError("source", f"{source}: {error}") from None
+        raise PlanError("source", f"{named(source)}: {error}") from None
     return Plan(recipe, header, matrix, prediction, plan_facts(header.architecture, hparams, prediction))
 
 
@@ -83,7 +89,7 @@ def make_plans(
     try:
         hparams = hyperparameters(header)
     except GGUFError as error:
-        raise PlanError("source", f"{source}: {error}") from None
+        raise PlanError("source", f"{named(source)}: {error}") from None
     matrix: Imatrix | None = Imatrix(1, 1, "") if imatrix else None
     known = not imatrix
     if imatrix and not is_url(imatrix):
@@ -116,7 +122,7 @@ def _open(source: Path | str, token: str | None, hub: str) -> Source:
             "source", f"{error.filename} is not there; put the model's GGUF file (F16, BF16 or Q8_0) there", True
         ) from None
     except (OSError, GGUFError) as error:
-        raise PlanError("source", f"{source}: {error}") from None
+        raise PlanError("source", f"{named(source)}: {error}") from None
 
 
 def plan_facts(architecture: str, hparams: dict[str, int], prediction: Prediction) -> dict[str, Any]:

@@ -242,7 +242,12 @@ def main() -> None:
             "compiler": compiler,
             "target_cpu": target_cpu,
             "jobs": engine.jobs(cores, memory),
-            "tools_missing": [name for name in needed if not shutil.which(name)],
+            # A Mac without the command line tools has a c++ and a git that only ask for them.
+            "tools_missing": [
+                name
+                for name in needed
+                if not shutil.which(name) or (shutil.which(name) == compiler_path and not compiler)
+            ],
         }
     seen = inspect(root, key) if key else {"state": "absent", "damage": "", "release": {}}
     making, busy = running(root, key)

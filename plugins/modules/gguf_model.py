@@ -129,9 +129,12 @@ argument:
   type: str
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -286,12 +289,26 @@ class Model:
             and self.part.stat().st_mtime >= job.get("started", float("inf"))
         )
 
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait for others that are about to publish, or to begin, on this host; none does meanwhile."""
+        make_folder(self.job)
+        with (self.job / "publish.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def clear(self) -> None:
-        """Remove what other attempts have left half made. Nobody works on it: the lock says so."""
-        if not locked(str(self.job)):
-            for part in Path(self.params["root"]).glob("*/*.gguf.part"):
-                if part != self.part:
-                    part.unlink()
+        """Remove what other attempts have left half made. Nobody works on it: the lock says so.
+
+        What the last command has finished stays: whoever started it may be about to publish it.
+        """
+        if locked(str(self.job)):
+            return
+        job, ended = read_json(self.job / "job.json"), read_json(self.job / "exit.json")
+        well = ended.get("rc") == 0 and ended.get("id") == job.get("id")
+        for part in Path(self.params["root"]).glob("*/*.gguf.part"):
+            if part != self.part and not (well and str(part.absolute()) in job.get("argv", [])):
+                part.unlink()
 
     def publish(self) -> dict[str, Any]:
         """Compare what was made with what was predicted, then name it, write the manifest, move the pointer."""
@@ -367,6 +384,13 @@ def run(module: AnsibleModule) -> dict[str, Any]:
         )
 
     model = Model(params, plan, release, keep=not module.check_mode)
+    with contextlib.nullcontext() if module.check_mode else model.alone():
+        return outcome(module, model, diff)
+
+
+def outcome(module: AnsibleModule, model: Model, diff: dict[str, Any]) -> dict[str, Any]:
+    """Look at the model, publish it where that is asked for, and say what there is."""
+    params, plan = module.params, model.plan
     manifest = model.standing()
     changed = not (manifest and model.pointed())
     if params["state"] == "published" and not manifest and not module.check_mode:

@@ -133,7 +133,7 @@ from ansible.module_utils.gguf_http import FetchError, shown
 from ansible.module_utils.gguf_source import HUB, is_url, part_locations, resolved, token_for
 from ansible.module_utils.jobs import locked
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.stamp import stamped_sha256, write_stamp
+from ansible.module_utils.stamp import sha256_of, stamped_sha256, write_stamp
 from ansible.module_utils.stores import fetched_folder, make_folder, stamp_path
 
 # A revision that always names the same files, in the URL of a Hugging Face repository.
@@ -266,14 +266,19 @@ class Source:
         """Give what was fetched its name. Returns why it is not whole yet, empty if it is. Raises SourceError."""
         self.input_file.unlink(missing_ok=True)
         if code == CHECKSUM:
-            wrong = [remote for remote in missing if self.part(remote).is_file()]
+            # aria2 does not say which of several it was. Those that are right are not fetched again.
+            whole = [remote for remote in missing if present_bytes(self.part(remote)) >= remote.size]
+            right = [remote for remote in whole if sha256_of(self.part(remote)) == remote.sha256]
+            for remote in right:
+                self._name(remote)
+            wrong = [remote for remote in whole if remote not in right]
             for remote in wrong:
                 self.part(remote).unlink()
                 Path(f"{self.part(remote)}.aria2").unlink(missing_ok=True)
             raise SourceError(
                 "sha256",
                 f"{' or '.join(remote.name for remote in wrong)} has not the sha256 that was "
-                f"{self.files[0].told} ({', '.join(remote.sha256 for remote in wrong)}); what was fetched is removed. "
+                f"{self.files[0].told} ({', '.join(remote.sha256 for remote in wrong)}); it is removed. "
                 "Correct the number, or find out why the server sends another file",
             )
         if code in AGAIN:
@@ -289,15 +294,20 @@ class Source:
             if not part.is_file() or part.stat().st_size != remote.size:
                 return self._again(missing, code)
         for remote in missing:  # aria2 has compared the sha256 of each
-            part = self.part(remote)
-            part.chmod(0o644)
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
-            part.replace(self.place(remote))
-            make_folder(self.root / ".stamps")
-            write_stamp(self.place(remote), stamp_path(self.root, self.place(remote)), remote.sha256)
+            self._name(remote)
         shutil.rmtree(self.job, ignore_errors=True)
         return ""
+
+    def _name(self, remote: Remote) -> None:
+        """Give a file, whose sha256 is right, its name."""
+        part = self.part(remote)
+        part.chmod(0o644)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(self.place(remote))
+        Path(f"{part}.aria2").unlink(missing_ok=True)
+        make_folder(self.root / ".stamps")
+        write_stamp(self.place(remote), stamp_path(self.root, self.place(remote)), remote.sha256)
 
     def _again(self, missing: list[Remote], code: int) -> str:
         """Why another attempt is worth it: the last ones have brought something. Raises SourceError otherwise."""

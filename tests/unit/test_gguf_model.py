@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -300,6 +301,39 @@ def test_what_others_left_half_made_is_removed_when_nobody_works(world: World) -
         assert left.exists()
     world.run()
     assert not left.exists()
+
+
+def test_what_another_run_is_about_to_publish_stays(world: World) -> None:
+    found = world.run()
+    Path(found["argv"][-2]).write_bytes(model_bytes(RESULT))
+    job = Path(found["job"])
+    job.mkdir(parents=True, exist_ok=True)
+    facts = {"id": "1", "argv": found["argv"], "chdir": found["chdir"], "started": time.time() - 1}
+    (job / "job.json").write_text(json.dumps(facts))
+    (job / "exit.json").write_text(json.dumps({"id": "1", "rc": 0, "seconds": 1, "cpu_seconds": 1}))
+    before = dict(world.params)
+    world.params["recipe"] = {**RECIPE, "output": {"type": "q8_0"}, "base": "IQ3_K"}
+    assert world.run()["key"] != found["key"]
+    world.params.update(before)
+    assert world.run("published")["finished"] is True
+
+
+def test_two_runs_publish_one_model_between_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = world.run()
+    Path(found["argv"][-2]).write_bytes(model_bytes(RESULT))
+    real, read = world.code.sha256_of, []
+
+    def slow(path: Path) -> str:
+        read.append(path)
+        time.sleep(0.2)
+        return str(real(path))
+
+    monkeypatch.setattr(world.code, "sha256_of", slow)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(world.run, "published") for _ in range(2)]
+        assert len({run.result()["sha256"] for run in runs}) == 1
+    assert len(read) == 1
+    assert json.loads((world.folder / "small.json").read_text())["key"] == found["key"]
 
 
 def test_never_onto_itself(world: World) -> None:

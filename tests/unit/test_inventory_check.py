@@ -163,6 +163,42 @@ def test_an_inventory_of_mistakes(tmp_path: Path) -> None:
         assert words in said, said
 
 
+def test_a_file_beside_a_folder_of_its_name_is_told(tmp_path: Path) -> None:
+    hosts = write(
+        tmp_path,
+        {
+            "hosts.yml": """\
+                all:
+                  children:
+                    pis: {hosts: {pi-01: {}}}
+                    quantizers: {hosts: {localhost: {ansible_connection: local}}}
+                """,
+            "group_vars/pis.yml": "llama_server_port: 8081\n",
+            "group_vars/pis/vault.yml": "vault_llama_server_api_key: not-a-real-key\n",
+        },
+    )
+    code, said = validate(hosts)
+    assert code != 0
+    assert f"{tmp_path}/group_vars/pis.yml is not read by Ansible, because the folder {tmp_path}/group_vars/pis" in said
+
+
+def test_the_model_is_copied_from_where_it_is_made(tmp_path: Path) -> None:
+    hosts = write(
+        tmp_path,
+        {
+            "hosts.yml": """\
+                all:
+                  children:
+                    pis: {hosts: {pi-01: {}}}
+                    quantizers: {hosts: {workshop: {}}}
+                """,
+        },
+    )
+    code, said = validate(hosts)
+    assert code != 0
+    assert "pi-01: gguf_distribute_from is localhost, and no such host is in the inventory" in said
+
+
 def test_memory_from_the_manifest_of_a_model_that_is_made(tmp_path: Path) -> None:
     hparams = hyperparameters(read_header(stream(QWEN35_METADATA, qwen35_tensors())))
     hosts = write(

@@ -14,7 +14,7 @@ FOLDER = "/var/lib/llama/models/alphabet"
 
 @pytest.fixture(scope="module")
 def manifest(fleet: Any) -> dict[str, Any]:
-    root = Path(fleet.variable("pi-01", "gguf_distribute_source_root"))
+    root = Path(fleet.variable("pi-01", "gguf_distribute_source_root")).expanduser()
     found: dict[str, Any] = json.loads((root / "alphabet/rpi5-16gb-card.json").read_text())
     return found
 
