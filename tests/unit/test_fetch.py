@@ -171,7 +171,7 @@ def test_one_wrong_part_costs_no_other(world: World) -> None:
     location = "hf://open/model@main/p-00001-of-00002.gguf"
     prepared = world.run("prepared", location=location, sha256=[SHA256, "1" * 64])
     world.bring(prepared)
-    with pytest.raises(world.code.SourceError, match="^p-00002-of-00002.gguf has not the sha256 that was given"):
+    with pytest.raises(world.code.SourceError, match=r"^p-00002-of-00002\.gguf has not the sha256 that was given"):
         world.run("published", rc=CHECKSUM)
     assert [path.name for path in Path(prepared["path"]).parent.iterdir()] == ["p-00001-of-00002.gguf"]
     again = world.run("prepared", sha256=[SHA256, SHA256])
