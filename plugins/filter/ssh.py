@@ -28,6 +28,12 @@ def rsync_address(host: Mapping[str, Any]) -> str:
     return f"{user}@{address}" if user else address
 
 
+def ssh_command(host: Mapping[str, Any], *command: str) -> list[str]:
+    """The words that run a command on a host, or fail within ten seconds."""
+    address = rsync_address(host).replace("[", "").replace("]", "")
+    return [*shlex.split(rsync_shell(host)), "-o", "ConnectTimeout=10", address, *command]
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"rsync_shell": rsync_shell, "rsync_address": rsync_address}
+        return {"rsync_shell": rsync_shell, "rsync_address": rsync_address, "ssh_command": ssh_command}

@@ -13,6 +13,15 @@ def ssh(plugin: Any) -> Any:
     return plugin("filter", "ssh")
 
 
+def test_a_command_on_a_host(ssh: Any) -> None:
+    host = {"inventory_hostname": "pi-01", "ansible_host": "fd00::1", "ansible_user": "pi", "ansible_port": 2201}
+    words = ssh.ssh_command(host, "true")
+    assert words[0] == "ssh"
+    assert "StrictHostKeyChecking=yes" in words
+    assert words[words.index("-p") + 1] == "2201"
+    assert words[-2:] == ["pi@fd00::1", "true"]
+
+
 def test_shell_from_the_inventory(ssh: Any) -> None:
     host = {
         "ansible_port": 2201,

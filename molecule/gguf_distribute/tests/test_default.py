@@ -53,6 +53,16 @@ def test_the_copy_went_on_where_it_had_ended(fleet: Any, manifest: dict[str, Any
     assert rest < sent < rest + 50_000
 
 
+def test_a_far_host_that_cannot_log_in_is_told_before_it_copies(run_playbook: Any) -> None:
+    run = run_playbook("molecule/gguf_distribute/converge.yml", "-e", "gguf_distribute_from=pi-02", "--limit", "pi-01")
+    assert run.returncode == 2
+    said = " ".join(run.stdout.split())
+    assert (
+        "pi-01: pi-02 (gguf_distribute_from), which makes the model and copies it, cannot log in to this board" in said
+    )
+    assert "ssh-copy-id" in said
+
+
 def test_too_little_room_is_refused(run_playbook: Any, board: Any, manifest: dict[str, Any]) -> None:
     board.check_output(f"mv {FOLDER}/current.json {FOLDER}/current.gguf /tmp")
     model = f"{FOLDER}/{manifest['sha256'][:12]}"
