@@ -101,7 +101,11 @@ class Place:
 
     def finished(self) -> bool:
         """Whether the model is there. A file that its stamp does not vouch for is read once more."""
-        if not self.manifest.exists() or not self.path.exists() or self.path.stat().st_size != self.size:
+        return self.manifest.exists() and self.whole()
+
+    def whole(self) -> bool:
+        """Whether the file is there and what it should be, with or without its manifest."""
+        if not self.path.exists() or self.path.stat().st_size != self.size:
             return False
         return (read_stamp(self.path, self.stamp) or sha256_of(self.path)) == self.sha256
 
@@ -122,9 +126,18 @@ class Place:
         return disk.f_bavail * disk.f_frsize
 
     def accept(self) -> str:
-        """Check what was received and give it its name. Returns why not, or nothing."""
-        if not self.part.exists():
-            return f"{self.part} is not there: nothing was received"
+        """Check what was received and give it its name. Returns why not, or nothing.
+
+        Two controllers may bring the same model: one of them finds that the other has named it.
+        """
+        try:
+            problem = self.accept_part()
+        except FileNotFoundError:
+            problem = f"{self.part} is not there: nothing was received"
+        return "" if problem and not self.part.exists() and self.whole() else problem
+
+    def accept_part(self) -> str:
+        """The same for one controller. FileNotFoundError if there is nothing, or not any more."""
         received = self.part.stat().st_size
         if received < self.size:
             return f"only {received} of {self.size} bytes were received; run again to go on from there"
@@ -149,19 +162,8 @@ class Place:
             point(link, target)
 
 
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "folder": {"type": "path", "required": True},
-            "sha256": {"type": "str", "required": True},
-            "size": {"type": "int", "required": True},
-            "manifest": {"type": "dict", "default": {}},
-            "state": {"type": "str", "choices": ["looked", "placed"], "default": "looked"},
-        },
-        supports_check_mode=True,
-    )
-    os.umask(0o022)  # whatever the login gave: the service reads what root writes, and nobody else writes
-    place = Place(Path(module.params["folder"]), module.params["sha256"], module.params["size"])
+def reach(module: AnsibleModule, place: Place) -> None:
+    """Do what the state asks for, and leave. OSError where the disk is full, say."""
     finished = place.finished()
     changed = module.params["state"] == "placed" and not (finished and place.pointed())
     if changed and not module.check_mode:
@@ -179,6 +181,25 @@ def main() -> None:
         missing_bytes=0 if finished else place.missing_bytes(),
         free_bytes=place.free_bytes(),
     )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "sha256": {"type": "str", "required": True},
+            "size": {"type": "int", "required": True},
+            "manifest": {"type": "dict", "default": {}},
+            "state": {"type": "str", "choices": ["looked", "placed"], "default": "looked"},
+        },
+        supports_check_mode=True,
+    )
+    os.umask(0o022)  # whatever the login gave: the service reads what root writes, and nobody else writes
+    place = Place(Path(module.params["folder"]), module.params["sha256"], module.params["size"])
+    try:
+        reach(module, place)
+    except OSError as error:
+        module.fail_json(msg=f"{place.path}: {error}")
 
 
 if __name__ == "__main__":

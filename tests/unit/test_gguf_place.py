@@ -41,6 +41,38 @@ def test_a_damaged_copy_is_removed(place: Any, data: bytes) -> None:
     assert not place.path.exists()
 
 
+def test_another_controller_may_have_placed_it(place: Any) -> None:
+    place.path.write_bytes(DATA[:-1] + b"x")
+    assert "nothing was received" in place.accept()
+    place.path.write_bytes(DATA)
+    assert place.accept() == ""
+    place.publish({})
+    assert place.finished()
+
+
+def test_a_full_disk_is_told_in_a_sentence(
+    plugin: Any, place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = plugin("modules", "gguf_place")
+    place.part.write_bytes(DATA)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def failed(_: Any, msg: str) -> None:
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(module, "write_stamp", full)
+    monkeypatch.setattr(module.AnsibleModule, "__init__", lambda self, **_: None)
+    monkeypatch.setattr(module.AnsibleModule, "fail_json", failed)
+    monkeypatch.setattr(module.AnsibleModule, "check_mode", False, raising=False)
+    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}, "state": "placed"}
+    monkeypatch.setattr(module.AnsibleModule, "params", parameters, raising=False)
+    monkeypatch.setattr(module.os, "umask", lambda _: 0)
+    with pytest.raises(RuntimeError, match=rf"{DIGITS}\.gguf: .*No space left on device"):
+        module.main()
+
+
 def test_a_whole_copy_is_published(place: Any, tmp_path: Path) -> None:
     place.part.write_bytes(DATA)
     assert place.accept() == ""
