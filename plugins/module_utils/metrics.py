@@ -5,6 +5,7 @@ Format: docs/web-configuration.md of prometheus/exporter-toolkit. All functions 
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 from typing import Any
@@ -29,6 +30,21 @@ def web_configuration(settings: dict[str, Any], directory: str) -> str:
     if settings["users"]:
         content["basic_auth_users"] = dict(sorted(settings["users"].items()))
     return json.dumps(content, indent=2) + "\n"
+
+
+def asked_addresses(host: str) -> str:
+    """What a look at the board may connect to, for systemd's IPAddressAllow, where llama-server listens on `host`.
+
+    A server that listens everywhere is asked on loopback. What a name stands for is not known here.
+    """
+    if host in ("0.0.0.0", "::") or is_loopback(host):
+        return "localhost"
+    address = host.partition("%")[0]
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return "any"
+    return f"localhost {address}"
 
 
 def metrics_problems(settings: dict[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.board import throttled
-from ansible.module_utils.metrics import metrics_problems, web_configuration
+from ansible.module_utils.metrics import asked_addresses, metrics_problems, web_configuration
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/pi_metrics"
 HASHED = "$2b$10$" + "a" * 53
@@ -32,6 +32,22 @@ def test_web_configuration() -> None:
         "basic_auth_users": {"prometheus": HASHED},
     }
     assert json.loads(web_configuration({**SETTINGS, "users": {}, "tls_certificate": ""}, "/etc/x")) == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("127.0.0.1", "localhost"),
+        ("::1", "localhost"),
+        ("0.0.0.0", "localhost"),
+        ("::", "localhost"),
+        ("192.168.1.21", "localhost 192.168.1.21"),
+        ("fe80::1%eth0", "localhost fe80::1"),
+        ("pi-01.local", "any"),
+    ],
+)
+def test_the_look_may_ask_the_server_where_it_listens(host: str, allowed: str) -> None:
+    assert asked_addresses(host) == allowed
 
 
 def test_nothing_speaks_against_safe_metrics() -> None:
