@@ -11,7 +11,7 @@ _here = str(Path(__file__).resolve().parent.parent / "module_utils")
 if _here not in _module_utils.__path__:
     _module_utils.__path__.append(_here)
 
-from ansible.module_utils.gateway import gateway_plan, gateway_problems, secret_files
+from ansible.module_utils.gateway import gateway_plan, gateway_problems, reached, secret_files
 
 
 class FilterModule:
@@ -19,5 +19,6 @@ class FilterModule:
         return {
             "gateway_plan": gateway_plan,
             "gateway_problems": gateway_problems,
+            "gateway_reached": reached,
             "gateway_secret_files": lambda boards, settings: secret_files(settings, boards),
         }

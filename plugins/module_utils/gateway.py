@@ -17,6 +17,14 @@ from ansible.module_utils.server import is_loopback
 Boards = list[dict[str, Any]]
 
 
+def reached(boards: Boards, own_name: str) -> Boards:
+    """The boards; that of the gateway's own host, `own_name`, on loopback if its server listens there."""
+    return [
+        {**board, "address": board["host"]} if board["name"] == own_name and is_loopback(board["host"]) else board
+        for board in boards
+    ]
+
+
 def shared_key(boards: Boards) -> str:
     """The first API key that all boards have that ask for one; empty if there is none, or none asks."""
     asking = [board["api_keys"] for board in boards if board["api_keys"]]
@@ -53,14 +61,15 @@ def gateway_plan(boards: Boards, settings: dict[str, Any], sources: list[str]) -
         sources: texts of the templates that it is made from.
 
     Returns:
-        servers (name, address, port, slots of each board), secrets (key of the secret files, empty without any),
-        files (their names), names (addresses that must be looked up), key (of all together).
+        servers (name, at (where it is reached), slots of each board), secrets (key of the secret files, empty without
+        any), files (their names), names (addresses that must be looked up), key (of all together).
     """
     servers = [
         {
             "name": board["name"],
-            "address": f"[{board['address']}]" if ":" in board["address"] else board["address"],
-            "port": board["port"],
+            "at": f"[{board['address']}]:{board['port']}"
+            if ":" in board["address"]
+            else f"{board['address']}:{board['port']}",
             "slots": board["parallel"],
         }
         for board in boards

@@ -6,7 +6,7 @@ import hashlib
 from typing import Any
 
 import pytest
-from ansible.module_utils.gateway import gateway_plan, gateway_problems, secret_files, shared_key
+from ansible.module_utils.gateway import gateway_plan, gateway_problems, reached, secret_files, shared_key
 
 CLIENT = "a-key-of-a-client-0123456789"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"
@@ -48,12 +48,20 @@ def test_secret_files_hold_digests_of_the_clients_keys() -> None:
 
 def test_the_plan_names_boards_and_holds_no_secret() -> None:
     plan = gateway_plan([*BOARDS, board("pi-03", address="fd00::3"), board("pi-04", address="10.0.0.4")], SETTINGS, [])
-    assert plan["servers"][1] == {"name": "pi-02", "address": "pi-02.local", "port": 8080, "slots": 2}
-    assert plan["servers"][2]["address"] == "[fd00::3]"
+    assert plan["servers"][1] == {"name": "pi-02", "at": "pi-02.local:8080", "slots": 2}
+    assert plan["servers"][2]["at"] == "[fd00::3]:8080"
     assert plan["names"] == ["pi-01.local", "pi-02.local"]
     assert plan["files"] == ["board", "keys", "tls.pem"]
     for secret in (CLIENT, "of-all", PRIVATE):
         assert secret not in str(plan)
+
+
+def test_a_server_on_loopback_is_reached_there_by_its_own_host() -> None:
+    boards = [board("pi-01", host="127.0.0.1"), board("pi-02", host="::1"), board("pi-03")]
+    for own_name, address in (("pi-01", "127.0.0.1"), ("pi-02", "::1"), ("pi-03", "pi-03.local")):
+        found = {its["name"]: its["address"] for its in reached(boards, own_name)}
+        assert found.pop(own_name) == address
+        assert all(address == f"{name}.local" for name, address in found.items())
 
 
 @pytest.mark.parametrize(

@@ -139,8 +139,12 @@ def test_a_configuration_that_haproxy_refuses_is_not_put_in_place(gateway: Any, 
     assert client("one_request.py", f"{URL}/v1/models", KEY, "")["status"] == 200
 
 
-def test_a_configuration_that_does_not_serve_is_taken_back(gateway: Any, play: Any, client: Any) -> None:
-    before = gateway.file("/etc/llama-gateway/haproxy.cfg").sha256sum
+@pytest.mark.parametrize("port", [8443, 443])
+def test_a_configuration_that_does_not_serve_is_taken_back(gateway: Any, play: Any, client: Any, port: int) -> None:
+    """Port 443 needs another unit: it must come back too, or the configuration before it cannot serve."""
+    assert play(PLAYBOOK, "-e", f"gateway_port={port}").returncode == 0
+    files = ["/etc/llama-gateway/haproxy.cfg", "/etc/systemd/system/llama-gateway.service"]
+    before = [gateway.file(path).sha256sum for path in files]
     gateway.check_output("systemd-run --unit=other-server python3 -m http.server 9000 --directory /srv")
     run = play(PLAYBOOK, "-e", "gateway_port=9000")
     gateway.check_output("systemctl stop other-server")
@@ -148,8 +152,33 @@ def test_a_configuration_that_does_not_serve_is_taken_back(gateway: Any, play: A
     said = " ".join(run.stdout.split())
     assert "does not serve; the one before it serves again" in said
     assert "9000" in said.split("Last lines of")[1]
-    assert gateway.file("/etc/llama-gateway/haproxy.cfg").sha256sum == before
-    assert client("one_request.py", f"{URL}/v1/models", KEY, "")["status"] == 200
+    assert [gateway.file(path).sha256sum for path in files] == before
+    assert client("one_request.py", f"https://localhost:{port}/v1/models", KEY, "")["status"] == 200
+
+
+def test_a_run_that_was_cut_off_is_gone_on_with(gateway: Any, play: Any) -> None:
+    """The configuration is written, and another one is in service."""
+    assert play(PLAYBOOK).returncode == 0
+    path = "/etc/llama-gateway/haproxy.cfg"
+    key = re.search(r"configuration (\w+)\.", gateway.file(path).content_string)[1]  # type: ignore[index]
+    gateway.check_output(f"cp -p {path} /root/written && sed -i s/{key}/before/ {path}")
+    gateway.check_output("systemctl reload llama-gateway")
+    asked = "python3 -c \"import urllib.request as r; print(r.urlopen('http://127.0.0.1:8405/configuration').read())\""
+    for _ in range(20):
+        if "before" in gateway.run(asked).stdout:
+            break
+        time.sleep(0.5)
+    gateway.check_output(f"mv /root/written {path}")
+    run = play(PLAYBOOK)
+    assert run.returncode == 0, run.stdout
+    assert key in gateway.check_output(asked)
+
+
+def test_a_gateway_that_reaches_no_board_says_so(play: Any) -> None:
+    run = play(PLAYBOOK, "-e", "llama_server_port=8081")
+    assert run.returncode == 2
+    assert "none of its boards answers it at pi-01:8081, pi-02:8081, pi-03:8081" in " ".join(run.stdout.split())
+    assert play(PLAYBOOK).returncode == 0
 
 
 def test_a_reload_loses_no_request(client: Any, play: Any) -> None:
