@@ -246,6 +246,8 @@ def test_a_board_that_dies_and_comes_back(
     assert gone_at, told
     assert back_at, told
     assert len(failed) <= int(before["scur"]), failed
+    # A stream that has begun cannot be repeated; every other request can.
+    assert [result for result in failed if not result["stream"]] == [], failed
     assert int(after[victim]["stot"]) > int(there["stot"]), told
 
 
