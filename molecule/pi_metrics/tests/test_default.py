@@ -145,6 +145,7 @@ def test_beyond_loopback_it_asks_for_a_password_over_tls(board: Any, play: Any, 
         "pi_metrics_users": {"prometheus": HASHED},
         "pi_metrics_tls_certificate": (tmp_path / "tls.crt").read_text(),
         "pi_metrics_tls_key": (tmp_path / "tls.key").read_text(),
+        "llama_server_host": "192.0.2.7",
     }
     (tmp_path / "variables.json").write_text(json.dumps(variables))
     run = play(PLAYBOOK, "-vvv", "--diff", "-e", f"@{tmp_path}/variables.json")
@@ -152,6 +153,9 @@ def test_beyond_loopback_it_asks_for_a_password_over_tls(board: Any, play: Any, 
     for secret in (HASHED, "BEGIN PRIVATE KEY"):
         assert secret not in run.stdout
     assert board.socket("tcp://0.0.0.0:9100").is_listening
+    # The server would be asked there, and the look may connect to nothing else.
+    allowed = board.check_output("systemctl show -P IPAddressAllow pi-metrics.service").split()
+    assert set(allowed) == {"127.0.0.0/8", "::1/128", "192.0.2.7/32"}
     program = (
         "import base64, ssl, sys, urllib.error, urllib.request as r\n"
         "head = {'Authorization': 'Basic ' + base64.b64encode(sys.argv[1].encode()).decode()} if sys.argv[1] else {}\n"
@@ -174,6 +178,8 @@ def test_the_alert_rules_do_what_they_say(board: Any) -> None:
 
 def test_removing_leaves_nothing(board: Any, play: Any) -> None:
     """The last test: after it there are no metrics."""
+    told = play("playbooks/remove.yml", "--check")
+    assert told.returncode == 0, told.stdout
     keep = json.dumps({"keep": ["models", "engine", "board"]})
     assert play("playbooks/remove.yml", "-e", keep).returncode == 0
     units = "/etc/systemd/system"
