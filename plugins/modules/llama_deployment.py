@@ -14,7 +14,7 @@ description:
   - With C(state=proven) it is noted as one that has answered, and the proven one before it as the one to go back to.
     A pointer that was moved but never proven is not trusted, and the deployment counts as stale.
   - With C(state=looked) nothing changes. The returned values tell of I(deployment), of the one that these I(arguments)
-    would make, or of the one to go back to.
+    would make, or of the one to go back to: the proven one where another is in service, else the proven one before it.
   - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
   root:
@@ -32,7 +32,7 @@ options:
       - Empty with C(state=current) to take the pointer away, because nothing can serve.
     type: str
   rollout:
-    description: Name of the change of the fleet that this is part of; C(state=proven) notes it.
+    description: Name of the change of the fleet that this is part of; C(state=current) and C(state=proven) note it.
     type: str
     default: ""
   engine:
@@ -102,7 +102,9 @@ proven:
   returned: always
   type: str
 rollout:
-  description: Name of the change of the fleet that last changed what serves here, empty if there is none.
+  description: >-
+    Name of the change of the fleet that last changed what serves here, also of one that was cut off; empty if there is
+    none.
   returned: always
   type: str
 fallback:
@@ -405,6 +407,8 @@ class Deployments:
         old = self.pointed("current")
         moved = old != key or unit != text_of(self.unit_path)
         if moved and not self.module.check_mode:
+            if self.module.params["rollout"]:
+                write_file(self.root / "begun", self.module.params["rollout"] + "\n")
             # Keys and packages were written by others, who do not flush: an empty file of keys would let everybody in.
             os.sync()
             if unit != text_of(self.unit_path):
@@ -426,6 +430,16 @@ class Deployments:
             write_file(self.root / "rollout", self.module.params["rollout"] + "\n")
         return moved
 
+    def back(self) -> str:
+        """Key of the deployment to go back to: where a change was cut off, to what it began with."""
+        proven = self.pointed("proven")
+        return proven if proven != self.pointed("current") else self.pointed("previous")
+
+    def rollout(self) -> str:
+        """Name of the change that last changed what serves, or began to."""
+        cut_off = self.pointed("current") != self.pointed("proven")
+        return (text_of(self.root / "begun").strip() if cut_off else "") or text_of(self.root / "rollout").strip()
+
     def reach(self) -> tuple[str, bool, dict[str, str]]:
         """Do what the state asks for. Key of the deployment that is meant, whether anything changed, the difference.
 
@@ -442,14 +456,15 @@ class Deployments:
         if state == "absent":
             return key, self.remove(), {}
         if state == "looked":
-            return key or (self.wanted() if self.module.params["arguments"] else self.pointed("previous")), False, {}
+            return key or (self.wanted() if self.module.params["arguments"] else self.back()), False, {}
         changed = self.activate(key)
         pointers = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
         return key, changed, pointers if changed else {}
 
     def remove(self) -> bool:
         """Take pointers and deployments away. Returns whether there was anything."""
-        there = [path for name in (*POINTERS, "rollout", "deployments") if os.path.lexists(path := self.root / name)]
+        names = (*POINTERS, "begun", "rollout", "deployments")
+        there = [path for name in names if os.path.lexists(path := self.root / name)]
         if not self.module.check_mode:
             for path in there:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -507,7 +522,7 @@ def main() -> None:
         current=deployments.pointed("current"),
         previous=deployments.pointed("previous"),
         proven=deployments.pointed("proven"),
-        rollout=text_of(deployments.root / "rollout").strip(),
+        rollout=deployments.rollout(),
         fallback=fallback,
         served=deployments.served(key),
         fallback_served=deployments.served(fallback),

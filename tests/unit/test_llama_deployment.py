@@ -134,6 +134,24 @@ def test_what_has_answered_is_noted_and_what_did_so_before(deployments: Any, boa
     assert [deployments().fallback(key) for key in (first, second, third)] == [second, first, second]
 
 
+def test_a_change_that_was_cut_off_goes_back_to_where_it_began(deployments: Any) -> None:
+    first, second, third = (deployments(unit=f"[{name}]\n").build()[0] for name in "abc")
+    for key in (first, second):
+        deployments().activate(key)
+        deployments().prove(key)
+    looks = deployments(arguments=[], state="looked", deployment="")
+    assert (looks.reach()[0], looks.rollout()) == (first, "r1")
+    deployments(rollout="r2").activate(third)
+    assert (looks.reach()[0], looks.rollout()) == (second, "r2")
+    deployments(rollout="").activate(second)
+    assert (looks.reach()[0], looks.rollout()) == (first, "r1")
+
+
+def test_a_first_change_that_was_cut_off_has_nothing_to_go_back_to(deployments: Any) -> None:
+    deployments().activate(deployments().build()[0])
+    assert deployments(arguments=[], state="looked", deployment="").reach()[0] == ""
+
+
 def test_a_pointer_that_was_moved_but_never_proven_is_stale(deployments: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     key = deployments().build()[0]
     deployments().activate(key)
