@@ -146,7 +146,8 @@ class Server:
             except (OSError, ValueError) as error:
                 last = str(getattr(error, "reason", error))
             now = self.process()
-            if now.get("NRestarts") != first.get("NRestarts") or now.get("ActiveState") == "failed":
+            ended = now.get("ActiveState") == "failed" or now.get("SubState") == "auto-restart"
+            if ended or now.get("NRestarts") != first.get("NRestarts"):
                 self.fail(f"{self.unit} ended while it was starting ({now.get('Result')})")
             if waited > self.module.params["timeout"]:
                 self.fail(f"{self.unit} was not ready at {self.url}/health within {waited:.0f} s: {last}")

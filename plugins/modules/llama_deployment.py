@@ -14,7 +14,8 @@ description:
   - With C(state=proven) it is noted as one that has answered, and the proven one before it as the one to go back to.
     A pointer that was moved but never proven is not trusted, and the deployment counts as stale.
   - With C(state=looked) nothing changes. The returned values tell of I(deployment), of the one that these I(arguments)
-    would make, or of the one to go back to: the proven one where another is in service, else the proven one before it.
+    would make, or of the one to go back to. That is the proven one where another is in service, else the proven one
+    before it.
   - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
   root:

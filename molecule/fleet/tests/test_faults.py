@@ -54,6 +54,23 @@ def test_server_killed(board: Any, asked: Any, outage: Any) -> None:
     assert 0 < seconds[0] < 15
 
 
+def test_server_that_cannot_start_for_a_while(board: Any, asked: Any) -> None:
+    """systemd's own limit is five starts; here they follow one another faster than the unit says."""
+    drop_in = "/run/systemd/system/llama-server.service.d"
+    current = "/var/lib/llama/current"
+    board.check_output(f"mkdir -p {drop_in} && printf '[Service]\\nRestartSec=100ms\\n' > {drop_in}/fast.conf")
+    board.check_output(f"systemctl daemon-reload && mv {current} {current}.away")
+    try:
+        board.check_output("systemctl kill --signal=KILL llama-server")
+        deadline = time.monotonic() + 30
+        while int(board.check_output("systemctl show -P NRestarts llama-server")) < 15:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        board.check_output(f"mv {current}.away {current}; rm -r {drop_in}; systemctl daemon-reload")
+    assert asked(board, 8080) == LETTERS
+
+
 def test_server_hangs(board: Any, site: Any, asked: Any, outage: Any) -> None:
     run = site("-e", "llama_server_watchdog_seconds=8")
     assert run.returncode == 0, run.stdout
