@@ -165,6 +165,36 @@ def test_disk_full(board: Any, site: Any, outage: Any) -> None:
         board.check_output(f"umount {folder}; rm -r /run/kept")
 
 
+def test_pointer_that_cannot_be_moved(board: Any, site: Any, outage: Any) -> None:
+    before = pid(board)
+    in_the_way = "/var/lib/llama/.current.new"
+    board.check_output(f"mkdir {in_the_way}")
+    try:
+        with outage(board) as seconds:
+            run = site("-e", "llama_server_context=8192")
+        assert run.returncode == 2
+        assert re.search(r"does not serve; the one before it \(\w{12}\) goes on serving", said(run))
+        assert f"{in_the_way}: Is a directory" in said(run)
+        assert pid(board) == before
+        assert seconds[0] == 0
+    finally:
+        board.check_output(f"rmdir {in_the_way}")
+
+
+def test_neither_the_new_nor_the_old_one_starts(board: Any, site: Any) -> None:
+    script = board.check_output("readlink -f /var/lib/llama/current/run")
+    board.check_output(f"cp -p {script} /run/kept && printf '#!/bin/sh\\necho no paper; exit 1\\n' > {script}")
+    try:
+        run = site("-e", '{"llama_server_extra": ["--chat-template", "{{ \'{{ messages[0].content }} hijk\' }}"]}')
+        assert run.returncode == 2
+        assert re.search(r"does not serve; nor could it go back to the one before it \(\w{12}\)", said(run))
+        assert "is not what was expected (abcdefgh)" in said(run)
+        assert "On the way back: llama-server.service ended while it was starting" in said(run)
+        assert "no paper" in said(run)
+    finally:
+        board.check_output(f"cp -p /run/kept {script}; rm /run/kept")
+
+
 def test_board_restarted(fleet: Any, board: Any, asked: Any) -> None:
     begun = time.monotonic()
     fleet.restart("pi-04")
