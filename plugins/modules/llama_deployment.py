@@ -42,6 +42,14 @@ options:
   model:
     description: Pointer to the GGUF; needed for C(state=built). C(looked) reads its manifest.
     type: path
+  wanted_engine:
+    description:
+      - Key of the engine release that an earlier step is to make C(engine) name, empty if that is not known yet.
+      - In check mode that step did nothing; a release with another key then counts as one that is not there yet.
+    type: str
+  wanted_model:
+    description: The same of the model, its sha256.
+    type: str
   port:
     description: Port of the API. C(looked) tells who else listens there; 0 asks nothing.
     type: int
@@ -276,11 +284,18 @@ class Deployments:
         )
 
     def manifests(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The manifests of engine release and model; empty where they are not there, or not asked for."""
+        """The manifests of engine release and model; empty where they are not there (yet), or not asked for."""
         params = self.module.params
-        engine = Path(params["engine"] or os.devnull, "release.json")
-        model = Path(params["model"] or os.devnull).resolve().with_suffix(".json")
-        return json_of(engine), json_of(model)
+        engine = json_of(Path(params["engine"] or os.devnull, "release.json"))
+        model = json_of(Path(params["model"] or os.devnull).resolve().with_suffix(".json"))
+        return (
+            {} if self.outdated(params["wanted_engine"], engine.get("key")) else engine,
+            {} if self.outdated(params["wanted_model"], model.get("sha256")) else model,
+        )
+
+    def outdated(self, wanted: str | None, there: str | None) -> bool:
+        """Whether an earlier step, which did nothing in check mode, would have put something else here."""
+        return bool(self.module.check_mode and wanted is not None and wanted != there)
 
     def port_owner(self) -> str:
         """Who listens on the port, if that is not this server: a program's name and number."""
@@ -295,10 +310,12 @@ class Deployments:
                 return "" if ours else f"{text_of(process / 'comm').strip()} (process {process.name})"
         return "another program"
 
-    def input(self, pointer: Path, manifest: Path, what: str) -> dict[str, Any]:
+    def input(self, pointer: Path, manifest: Path, what: str, wanted: str | None) -> dict[str, Any]:
         """The manifest of something that an earlier step made. Not there: an error, in check mode a note."""
         if pointer.exists() and manifest.exists():
-            return dict(json.loads(manifest.read_text(encoding="utf-8")))
+            found = dict(json.loads(manifest.read_text(encoding="utf-8")))
+            if not self.outdated(wanted, found.get("key" if what == "engine release" else "sha256")):
+                return found
         if not self.module.check_mode:
             self.fail(f"there is no {what} at {pointer}: run the playbook that makes it first (site.yml runs them all)")
         self.missing.append(what)
@@ -335,8 +352,9 @@ class Deployments:
         params = self.module.params
         engine = Path(params["engine"]).resolve()
         model = Path(params["model"]).resolve()
-        release = self.input(engine / "bin/llama-server", engine / "release.json", "engine release")
-        manifest = self.input(model, model.with_suffix(".json"), "model")
+        server = engine / "bin/llama-server"
+        release = self.input(server, engine / "release.json", "engine release", params["wanted_engine"])
+        manifest = self.input(model, model.with_suffix(".json"), "model", params["wanted_model"])
         if self.missing:
             return "", True, {"before": "", "after": f"a deployment, as soon as there is: {', '.join(self.missing)}\n"}
         inputs = self.inputs(release, manifest)
@@ -487,6 +505,8 @@ def main() -> None:
             "rollout": {"type": "str", "default": ""},
             "engine": {"type": "path"},
             "model": {"type": "path"},
+            "wanted_engine": {"type": "str"},
+            "wanted_model": {"type": "str"},
             "port": {"type": "int", "default": 0},
             "watchdog": {"type": "str", "default": ""},
             "watch": {"type": "list", "elements": "str", "default": []},

@@ -55,6 +55,8 @@ def deployments(plugin: Any, board: Path) -> Any:
             "model": str(board / "models/current.gguf"),
             "arguments": [["--port", "8080"]],
             "unit": "[Service]\n",
+            "wanted_engine": None,
+            "wanted_model": None,
             "port": 0,
             "rollout": "r1",
             "watchdog": "",
@@ -244,3 +246,21 @@ def test_what_is_missing_is_an_error_and_in_check_mode_a_note(deployments: Any, 
     checked = deployments(check_mode=True)
     assert checked.build()[:2] == ("", True)
     assert checked.missing == ["engine release"]
+
+
+@pytest.mark.parametrize("wanted", ["ccc", ""])
+def test_in_check_mode_what_would_be_upgraded_counts_as_not_there_yet(
+    deployments: Any, board: Path, wanted: str
+) -> None:
+    key = deployments().build()[0]
+    checked = deployments(check_mode=True, wanted_engine=wanted, wanted_model="bbb", arguments=[["--new-flag"]])
+    assert checked.wanted() == ""
+    made, changed, diff = checked.build()
+    assert (made, changed) == ("", True)
+    assert diff["after"] == "a deployment, as soon as there is: engine release\n"
+    other = deployments(check_mode=True, wanted_engine="aaa", wanted_model=wanted)
+    assert (other.build()[0], other.missing) == ("", ["model"])
+    assert deployments(check_mode=True, wanted_engine="aaa", wanted_model="bbb").build()[0] == key
+    assert (
+        deployments(wanted_engine=wanted, wanted_model=wanted).build()[0] == key
+    )  # made by now, whatever was known before
