@@ -162,6 +162,27 @@ def listeners(table: str, port: int) -> set[str]:
     }
 
 
+def started_at(stat: str, ticks: int, since_boot: float, now: float) -> float:
+    """When a process was started (epoch, seconds).
+
+    Its folder in /proc tells when somebody first looked at it, and not that. Counted from the boot, it is right also
+    where the clock was set since (a Pi has no battery for one).
+
+    Args:
+        stat: text of /proc/PID/stat (proc(5)); field 22 is the start, in ticks after the boot.
+        ticks: of a second (sysconf SC_CLK_TCK).
+        since_boot: seconds since the boot, now (CLOCK_BOOTTIME).
+        now: the time (epoch).
+
+    Raises:
+        ValueError: if that is no such text.
+    """
+    fields = stat.rpartition(")")[2].split()  # the name before it may have blanks; field 3 is the first after it
+    if len(fields) < 20:
+        raise ValueError("no text of /proc/PID/stat")
+    return now - since_boot + int(fields[19]) / ticks
+
+
 def key_problems(api_keys: list[str]) -> list[str]:
     """Sentences about API keys that could not work, or could be guessed; they never show a key."""
     problems = []

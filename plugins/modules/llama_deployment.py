@@ -180,6 +180,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
@@ -187,7 +188,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.atomic import point, settle, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.server import complaint, listeners, run_script, served_at
+from ansible.module_utils.server import complaint, listeners, run_script, served_at, started_at
 
 
 POINTERS = ("current", "proven", "previous")
@@ -256,8 +257,13 @@ class Deployments:
         if pid == "0":
             return "", 0.0
         try:
-            return Path(os.readlink(f"/proc/{pid}/cwd")).name, Path(f"/proc/{pid}").stat().st_mtime
-        except OSError:
+            return Path(os.readlink(f"/proc/{pid}/cwd")).name, started_at(
+                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace"),
+                os.sysconf("SC_CLK_TCK"),
+                time.clock_gettime(time.CLOCK_BOOTTIME),
+                time.time(),
+            )
+        except (OSError, ValueError):
             return "", 0.0
 
     def stale(self, key: str) -> bool:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from ansible.module_utils.server import (
     served_at,
     server_arguments,
     server_problems,
+    started_at,
 )
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 
@@ -142,6 +146,25 @@ def test_who_listens_is_read_from_the_kernel_s_table() -> None:
     assert listeners(head + row.format("0A"), 8080) == {"socket:[4711]"}
     assert listeners(head + row.format("0A"), 8081) == set()
     assert listeners(head + row.format("01"), 8080) == set()  # a connection
+
+
+def test_when_a_process_was_started() -> None:
+    stat = "7 (a ) name) S 1 7 7 0 -1 4194560 1 0 0 0 3 1 0 0 20 0 1 0 250 1 2 3\n"
+    assert started_at(stat, 100, 40.0, 1000.0) == 962.5
+    with pytest.raises(ValueError, match="/proc/PID/stat"):
+        started_at("", 100, 40.0, 1000.0)
+
+
+def test_it_is_the_start_and_not_the_first_look() -> None:
+    begun = time.time()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            time.sleep(0.2)
+            stat = Path(f"/proc/{process.pid}/stat").read_text()
+            boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+            assert abs(started_at(stat, os.sysconf("SC_CLK_TCK"), boot, time.time()) - begun) < 0.15
+        finally:
+            process.kill()
 
 
 def test_port_must_be_a_port() -> None:
