@@ -76,6 +76,10 @@ options:
     description: Where the unit belongs.
     type: path
     default: /etc/systemd/system/llama-server.service
+  restart_due:
+    description: Whether a file that the server reads at its start is still to be written; then it must be restarted.
+    type: bool
+    default: false
   restart_after:
     description: Files that the server reads at its start; if one is newer than the process, it must be restarted.
     type: list
@@ -269,7 +273,7 @@ class Deployments:
     def stale(self, key: str) -> bool:
         """Whether this deployment is not, or not yet, what serves."""
         running, since = self.process()
-        newer = any(
+        newer = self.module.params["restart_due"] or any(
             Path(file).exists() and Path(file).stat().st_mtime > since for file in self.module.params["restart_after"]
         )
         unit = text_of(self.folder(key) / self.unit_path.name)
@@ -519,6 +523,7 @@ def main() -> None:
             "arguments": {"type": "list", "elements": "list", "default": []},
             "unit": {"type": "str", "default": ""},
             "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
+            "restart_due": {"type": "bool", "default": False},
             "restart_after": {"type": "list", "elements": "path", "default": []},
         },
         required_if=[

@@ -62,6 +62,7 @@ def deployments(plugin: Any, board: Path) -> Any:
             "watchdog": "",
             "watch": [],
             "unit_path": str(board / "no-such-unit-in-a-test.service"),
+            "restart_due": False,
             "restart_after": [],
         }
         return plugin("modules", "llama_deployment").Deployments(Module(check_mode, **{**defaults, **params}))
@@ -162,6 +163,24 @@ def test_a_pointer_that_was_moved_but_never_proven_is_stale(deployments: Any, mo
     assert made.stale(key)
     made.prove(key)
     assert not made.stale(key)
+    made.module.params["restart_due"] = True
+    assert made.stale(key)
+
+
+def test_a_file_that_is_newer_than_the_process_makes_it_stale(
+    deployments: Any, board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = board / "keys"
+    keys.write_text("key")
+    os.utime(keys, (1000, 1000))
+    made = deployments(restart_after=[str(keys)])
+    key = made.build()[0]
+    made.activate(key)
+    made.prove(key)
+    monkeypatch.setattr(made, "process", lambda: (key, 1001.0))
+    assert not made.stale(key)
+    monkeypatch.setattr(made, "process", lambda: (key, 999.0))
+    assert made.stale(key)
 
 
 def test_nothing_is_gone_back_to_whose_engine_or_model_is_gone(deployments: Any, board: Path) -> None:

@@ -96,6 +96,45 @@ def test_a_bad_option_of_one_board_touches_none(boards: dict[str, Any], play: An
     assert serving(boards) == before
 
 
+def test_other_api_keys_are_written_when_it_is_a_board_s_turn(
+    boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
+) -> None:
+    file = "/etc/llama-server/api-keys"
+    two = {name: boards[name] for name in ("pi-01", "pi-02")}
+
+    def serve(key: str, *more: str) -> Any:
+        keys = tmp_path / "keys.yml"
+        keys.write_text(f"llama_server_api_keys: [{key}]\n")
+        return play(*more, "playbooks/serve.yml", "--limit", ",".join(two), "-e", f"@{keys}")
+
+    run = serve("the-first-of-two-keys")
+    assert run.returncode == 0, run.stdout
+    before = serving(two)
+    (tmp_path / "nonsense.yml").write_text(NONSENSE.replace("pi-02", "pi-01"))
+    run = serve("the-other-of-two-keys", "-i", str(tmp_path / "nonsense.yml"))
+    assert run.returncode == 2
+    assert "Its API keys are those from before." in said(run)
+    assert "pi-02: not touched, because another board failed" in said(run)
+    assert "of-two-keys" not in run.stdout
+    assert serving(two)["pi-02"] == before["pi-02"]
+    for board in two.values():
+        assert board.file(file).content_string == "the-first-of-two-keys\n"
+        assert asked(board, 8080, key_file=file) == "abcdefghijkl"
+
+    before = serving(two)
+    run = serve("the-other-of-two-keys")
+    assert run.returncode == 0, run.stdout
+    for name, board in two.items():
+        assert board.file(file).content_string == "the-other-of-two-keys\n"
+        assert not board.file(f"{file}.before").exists
+        assert asked(board, 8080, key_file=file) == "abcdefghijkl"
+        assert serving(two)[name][0] == before[name][0]
+        assert serving(two)[name][1] != before[name][1]
+    again = serve("the-other-of-two-keys")
+    assert again.stdout.count("changed=0") == 2, again.stdout
+    assert play("playbooks/serve.yml", "--limit", ",".join(two)).returncode == 0
+
+
 def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
     boards: dict[str, Any], play: Any, asked: Any
 ) -> None:
