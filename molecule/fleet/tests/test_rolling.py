@@ -162,6 +162,43 @@ def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
     assert play("site.yml").returncode == 0
 
 
+def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
+    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, asked: Any
+) -> None:
+    before = serving(boards)
+    board = boards["pi-01"]
+    # So long an answer takes half a minute.
+    options = ["-e", "llama_server_threads=2", "-e", "llama_server_probe_tokens=8000"]
+    # Connections of earlier runs would be waited for.
+    fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
+    with subprocess.Popen(
+        [*command, "-e", "ansible_timeout=5", *options], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    ) as controller:
+        deadline = time.monotonic() + 120
+        runs = "readlink /proc/$(systemctl show -P MainPID llama-server)/cwd"
+        while board.run(runs).stdout.strip() in ("", f"/var/lib/llama/{before['pi-01'][0]}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(3)  # it is asked now
+        podman("kill", f"{fleet.variable('localhost', 'lab_host_instance')}-pi-01")
+        output = controller.communicate(timeout=180)[0]
+    fleet.restart("pi-01")
+    assert controller.returncode == 2
+    lines = [line.strip() for line in output.splitlines()]
+    assert "pi-01: went away while it was changed: see to it, and run site.yml again, which ends that" in lines
+    assert "pi-02: not touched, because another board failed" in lines
+    assert board.check_output("readlink /var/lib/llama/proven") == before["pi-01"][0]
+    assert board.check_output(f"readlink {CURRENT}") != before["pi-01"][0]
+
+    run = play("playbooks/rollback.yml")
+    assert run.returncode == 0, run.stdout
+    after = serving(boards)
+    assert after["pi-01"][0] == before["pi-01"][0]
+    assert {name: after[name] for name in BOARDS[1:]} == {name: before[name] for name in BOARDS[1:]}
+    assert asked(board, 8080) == "abcdefghijkl"
+
+
 def test_the_table_tells_four_truths(
     boards: dict[str, Any], play: Any, podman: Any, fleet: Any, tmp_path: Path
 ) -> None:
