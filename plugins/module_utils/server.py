@@ -66,7 +66,7 @@ def server_arguments(options: dict[str, Any]) -> Arguments:
     Args:
         options: host, port, threads, threads_batch, context (tokens, of all slots together), parallel (slots),
             cache_type_k, cache_type_v, batch, ubatch, mlock, cache_ram_mib, ctx_checkpoints, jinja, metrics,
-            alias, api_key_file (path, or empty), extra (list of words).
+            alias, api_key_file (path, or empty), extra (list of words). Others are not arguments of the server.
     """
     arguments: Arguments = [
         ["--host", options["host"]],
@@ -197,6 +197,30 @@ def key_problems(api_keys: list[str]) -> list[str]:
     return problems
 
 
+def is_network(text: str) -> bool:
+    """Whether this is an address, or a network like 192.168.1.0/24."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def network_problems(host: str, allow_from: list[str]) -> list[str]:
+    """Sentences about networks of llama_server_allow_from that systemd (IPAddressAllow=) would not understand."""
+    problems = [
+        f"llama_server_allow_from has {network}, which is no address and no network like 192.168.1.0/24"
+        for network in allow_from
+        if not is_network(network) and network not in ("localhost", "link-local", "multicast", "any")
+    ]
+    if allow_from and not is_loopback(host) and not is_network(host):
+        problems.append(
+            f"llama_server_host is {host}, a name, and with llama_server_allow_from the board's own address must be let"
+            " in too: set llama_server_host to the address, or to 0.0.0.0"
+        )
+    return problems
+
+
 def server_problems(
     options: dict[str, Any],
     api_keys: list[str],
@@ -208,7 +232,7 @@ def server_problems(
     """Sentences, one for each reason why this server must not be started with these options; empty if none.
 
     Args:
-        options: as for `server_arguments`.
+        options: as for `server_arguments`, and allow_from (networks).
         api_keys: the API keys.
         board: what module `board_facts` returned.
         reserve_mib: memory left to the rest of the board.
@@ -221,6 +245,7 @@ def server_problems(
             f"llama_server_host is {options['host']}, which others can reach, and llama_server_api_keys is empty:"
             " set a key (in a vault), or listen on 127.0.0.1"
         )
+    problems += network_problems(options["host"], options.get("allow_from", []))
     if not 0 < options["port"] < 65536:
         problems.append(f"llama_server_port is {options['port']}: a port is a number from 1 to 65535")
     problems += [

@@ -111,6 +111,15 @@ def test_listening_to_others_needs_a_key() -> None:
     assert server_problems(options, ["a-key-of-sixteen"], BOARD, 1024, {}) == []
 
 
+def test_networks_are_such_that_systemd_knows() -> None:
+    open_ = {**OPTIONS, "host": "192.168.1.4", "allow_from": ["192.168.1.7/24", "fd00::/8", "link-local"]}
+    assert server_problems(open_, ["a-key-of-sixteen"], BOARD, 1024, {}) == []
+    (problem,) = server_problems({**open_, "allow_from": ["10.0.0.0/8,::1"]}, ["a-key-of-sixteen"], BOARD, 1024, {})
+    assert "llama_server_allow_from has 10.0.0.0/8,::1" in problem
+    (problem,) = server_problems({**open_, "host": "pi-01.local"}, ["a-key-of-sixteen"], BOARD, 1024, {})
+    assert problem.startswith("llama_server_host is pi-01.local, a name")
+
+
 @pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "batch", "ubatch"])
 def test_numbers_must_be_positive(name: str) -> None:
     (problem,) = server_problems({**OPTIONS, name: 0}, [], BOARD, 1024, {})
