@@ -183,6 +183,32 @@ def started_at(stat: str, ticks: int, since_boot: float, now: float) -> float:
     return now - since_boot + int(fields[19]) / ticks
 
 
+#: An answer that ends by itself has at least so many tokens, of which the last says that it ends.
+FEWEST_TOKENS = 3
+
+
+def answer_problem(answer: str, expect: str, tokens: int, cut_off: bool) -> str:
+    """What is wrong with a model's answer, as the end of a sentence; empty if nothing.
+
+    Args:
+        answer: what it thought and said.
+        expect: regular expression that must be found in it. Empty asks only whether it could be language: a model whose
+            numbers are wrong repeats one character for ever, or ends at once.
+        tokens: how many it made, 0 where that is not known.
+        cut_off: whether it ended because no more were asked for.
+    """
+    if expect:
+        return "" if re.search(expect, answer) else f"is not what was expected ({expect})"
+    different = set("".join(answer.split()))
+    if not different:
+        return "is blank"
+    if len(different) == 1:
+        return "is one character again and again, and no language"
+    if 0 < tokens < FEWEST_TOKENS and not cut_off:
+        return f"ended after {tokens} tokens, which is no sentence"
+    return ""
+
+
 def key_problems(api_keys: list[str]) -> list[str]:
     """Sentences about API keys that could not work, or could be guessed; they never show a key."""
     problems = []

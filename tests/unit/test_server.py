@@ -13,6 +13,7 @@ import pytest
 from ansible.module_utils.footprint import hyperparameters
 from ansible.module_utils.gguf import read_header
 from ansible.module_utils.server import (
+    answer_problem,
     complaint,
     is_loopback,
     listeners,
@@ -174,6 +175,28 @@ def test_it_is_the_start_and_not_the_first_look() -> None:
             assert abs(started_at(stat, os.sysconf("SC_CLK_TCK"), boot, time.time()) - begun) < 0.15
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expect", "tokens", "cut_off", "words"),
+    [
+        ("The sky is blue.", "", 6, False, ""),
+        ("<think>\nThe user", "", 16, True, ""),
+        ("Hi", "", 1, True, ""),
+        ("Hi", "", 2, False, "ended after 2 tokens"),
+        ("The sky", "", 0, False, ""),  # how many is not known
+        (" \n\n ", "", 16, True, "blank"),
+        ("!!!! !!!!", "", 16, True, "one character again and again"),
+        ("It is Paris.", "Paris", 5, False, ""),
+        ("Paris", "Paris", 2, False, ""),
+        ("It is Rome.", "Paris", 5, False, "is not what was expected (Paris)"),
+        ("!!!!", "Paris", 5, False, "is not what was expected (Paris)"),
+    ],
+)
+def test_what_counts_as_an_answer(answer: str, expect: str, tokens: int, cut_off: bool, words: str) -> None:
+    found = answer_problem(answer, expect, tokens, cut_off)
+    assert words in found
+    assert bool(words) == bool(found)
 
 
 def test_port_must_be_a_port() -> None:
