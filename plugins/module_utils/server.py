@@ -6,12 +6,15 @@ All functions are pure.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import re
 import shlex
 from typing import Any
 
 from ansible.module_utils.footprint import fit
+from ansible.module_utils.gguf import TYPES
 
 Arguments = list[list[str]]
 
@@ -134,6 +137,11 @@ def run_script(binary: str, model: str, arguments: Arguments, key: str, watch: l
         *(shlex.join(flag) for flag in arguments),
     ]
     return "\n".join(head) + "\n" + " \\\n    ".join(lines) + "\n"
+
+
+def watchdog_sha256(program: str, arguments: list[Any]) -> str:
+    """The sha256 by which a deployment knows its watchdog: the program's text, and the arguments that it is given."""
+    return hashlib.sha256(json.dumps([program, [str(word) for word in arguments]]).encode()).hexdigest()
 
 
 def served_at(arguments: Arguments) -> dict[str, str]:
@@ -278,6 +286,11 @@ def server_problems(
         f"llama_server_{name} is {options[name]}: it must be 1 or more"
         for name in ("threads", "threads_batch", "context", "parallel", "batch", "ubatch")
         if options[name] < 1
+    ]
+    problems += [
+        f"llama_server_{name} is {options[name]}, which is not a type that the KV cache can have, like f16 or q8_0"
+        for name in ("cache_type_k", "cache_type_v")
+        if options[name] not in TYPES
     ]
     words = (str(word).partition("=")[0] for word in options["extra"])
     problems += [f"llama_server_extra has {word}: set {OWN_FLAGS[word]} instead" for word in words if word in OWN_FLAGS]

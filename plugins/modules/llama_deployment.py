@@ -192,7 +192,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.atomic import point, settle, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.server import complaint, listeners, run_script, served_at, started_at
+from ansible.module_utils.server import complaint, listeners, run_script, served_at, started_at, watchdog_sha256
 
 
 POINTERS = ("current", "proven", "previous")
@@ -339,7 +339,7 @@ class Deployments:
             "model": manifest["sha256"],
             "arguments": [[str(word) for word in flag] for flag in params["arguments"]],
             "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
-            "watchdog": hashlib.sha256(json.dumps([params["watchdog"], params["watch"]]).encode()).hexdigest(),
+            "watchdog": watchdog_sha256(params["watchdog"], params["watch"]),
         }
 
     def wanted(self) -> str:

@@ -121,6 +121,13 @@ def test_networks_are_such_that_systemd_knows() -> None:
     assert problem.startswith("llama_server_host is pi-01.local, a name")
 
 
+@pytest.mark.parametrize("name", ["cache_type_k", "cache_type_v"])
+def test_a_type_that_is_none_is_told_with_the_variable_s_name(name: str) -> None:
+    plan = {"tensor_bytes": 1, "hparams": {}}  # whether it fits is not asked then
+    (problem,) = server_problems({**OPTIONS, name: "q8"}, [], BOARD, 1024, plan)
+    assert problem.startswith(f"llama_server_{name} is q8, which is not a type")
+
+
 @pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "batch", "ubatch"])
 def test_numbers_must_be_positive(name: str) -> None:
     (problem,) = server_problems({**OPTIONS, name: 0}, [], BOARD, 1024, {})
