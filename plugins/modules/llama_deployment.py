@@ -384,7 +384,9 @@ class Deployments:
 
     def check_arguments(self, engine: Path, arguments: list[list[str]]) -> None:
         """Let the very binary read its arguments, before the service is touched."""
-        argv = [str(engine / "bin/llama-server"), *(word for flag in arguments for word in flag), "--help"]
+        # It opens the file of keys, which is written when it is the board's turn: at its start systemd asks for it.
+        flags = [flag for flag in arguments if flag[0] != "--api-key-file" or Path(flag[1]).exists()]
+        argv = [str(engine / "bin/llama-server"), *(word for flag in flags for word in flag), "--help"]
         try:
             # One stream: the complaint comes before the help only in the order they are written.
             asked = subprocess.run(

@@ -105,6 +105,15 @@ def test_the_binary_itself_refuses_wrong_arguments(deployments: Any, board: Path
     assert not (board / "deployments").exists()
 
 
+def test_keys_that_are_not_written_yet_are_no_wrong_argument(deployments: Any, board: Path) -> None:
+    keys = board / "keys"
+    arguments = [["--api-key-file", str(keys)], ["--port", "8080"]]
+    assert f"--api-key-file {keys}" in deployments(arguments=arguments).build()[2]["after"]
+    keys.write_text("key")
+    with pytest.raises(Refused, match="unknown argument: --api-key-file"):  # all that this server knows is a port
+        deployments(arguments=[*arguments, ["--mlock"]]).build()
+
+
 def test_a_binary_that_does_not_run_is_refused(deployments: Any, board: Path) -> None:
     (board / "engine/current/bin/llama-server").write_text("#!/bin/sh\necho Illegal instruction; exit 132\n")
     with pytest.raises(Refused, match="does not run here: Illegal instruction"):

@@ -173,7 +173,11 @@ def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
     fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
     command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
     with subprocess.Popen(
-        [*command, "-e", "ansible_timeout=5", *options], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+        [*command, "-e", "ansible_timeout=5", *options],
+        cwd=PROJECT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+        stdout=subprocess.PIPE,
+        text=True,
     ) as controller:
         deadline = time.monotonic() + 120
         runs = "readlink /proc/$(systemctl show -P MainPID llama-server)/cwd"
@@ -184,9 +188,9 @@ def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
         podman("kill", f"{fleet.variable('localhost', 'lab_host_instance')}-pi-01")
         output = controller.communicate(timeout=180)[0]
     fleet.restart("pi-01")
-    assert controller.returncode == 2
+    assert controller.returncode == 2, output
     lines = [line.strip() for line in output.splitlines()]
-    assert "pi-01: went away while it was changed: see to it, and run site.yml again, which ends that" in lines
+    assert "pi-01: went away while it was changed: see to it, and run site.yml again, which ends that" in lines, output
     assert "pi-02: not touched, because another board failed" in lines
     assert board.check_output("readlink /var/lib/llama/proven") == before["pi-01"][0]
     assert board.check_output(f"readlink {CURRENT}") != before["pi-01"][0]
