@@ -132,6 +132,11 @@ def test_other_api_keys_are_written_when_it_is_a_board_s_turn(
         assert serving(two)[name][1] != before[name][1]
     again = serve("the-other-of-two-keys")
     assert again.stdout.count("changed=0") == 2, again.stdout
+    boards["pi-01"].check_output(
+        f"echo the-first-of-two-keys > {file}.before"
+    )  # as if it had been cut off before the end
+    assert serve("the-other-of-two-keys").returncode == 0
+    assert not boards["pi-01"].file(f"{file}.before").exists
     assert play("playbooks/serve.yml", "--limit", ",".join(two)).returncode == 0
 
 
