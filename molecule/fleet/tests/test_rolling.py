@@ -42,6 +42,16 @@ def test_a_run_with_nothing_to_do_has_few_tasks(play: Any) -> None:
     assert max(counted.values()) <= 45, counted
 
 
+def test_check_mode_tells_of_another_model_and_neither_makes_it_nor_tries_the_old_one(
+    boards: dict[str, Any], play: Any
+) -> None:
+    before = serving(boards)
+    run = play("site.yml", "--check", "--diff", "-e", "gguf_quantize_recipe=rpi5-16gb-lean")
+    assert run.returncode == 0, run.stdout
+    assert said(run).count("a deployment, as soon as there is: model") == len(BOARDS), run.stdout
+    assert serving(boards) == before
+
+
 def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
 ) -> None:
