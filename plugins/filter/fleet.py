@@ -36,15 +36,18 @@ def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
     """One line for each board that was to change: what it serves now, or why it does not.
 
     Args:
-        boards: variables of the boards; `serve_outcome` where the change went well, `serve_failure` where it did not.
+        boards: variables of the boards; `serve_begun` where its turn came, `serve_outcome` where the change went well,
+            `serve_failure` where it did not.
     """
+    away = "went away while it was changed: see to it, and run site.yml again, which ends that"
     lines = []
     changed = []
     for board in boards:
         failure = str(board.get("serve_failure", "")).strip().splitlines()
         name = board["inventory_hostname"]
         said = failure[0].removeprefix(f"{name}: ") if failure else ""
-        lines.append(f"{name}: {said or board.get('serve_outcome', 'not touched, because another board failed')}")
+        untouched = away if board.get("serve_begun") else "not touched, because another board failed"
+        lines.append(f"{name}: {said or board.get('serve_outcome', untouched)}")
         if not failure and "serve_outcome" in board:
             changed.append(name)
     if changed and len(changed) < len(lines):

@@ -11,7 +11,7 @@ _here = str(Path(__file__).resolve().parent.parent / "module_utils")
 if _here not in _module_utils.__path__:
     _module_utils.__path__.append(_here)
 
-from ansible.module_utils.server import is_loopback, server_arguments, server_problems
+from ansible.module_utils.server import is_loopback, server_arguments, server_problems, watchdog_sha256
 
 
 class FilterModule:
@@ -20,4 +20,5 @@ class FilterModule:
             "is_loopback": is_loopback,
             "llama_server_arguments": server_arguments,
             "llama_server_problems": server_problems,
+            "llama_server_watchdog_sha256": watchdog_sha256,
         }

@@ -240,6 +240,12 @@ def board_warnings(board: dict[str, Any]) -> list[str]:
             "its clock is not synchronised, and a wrong one makes TLS and apt fail:"
             " timedatectl set-ntp true, and let it reach a time server"
         )
+    controllers = board["cgroup_controllers"]
+    if controllers and "memory" not in controllers and board["virtualization"] != "container":
+        said.append(
+            "its kernel does not account for memory (cgroup_disable=memory), so that the server's limit has no effect:"
+            " add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, and restart"
+        )
     said += _storage_warnings(board["storage"], board["swap_files"])
     if is_pi5(board):
         said += _pi5_warnings(board)

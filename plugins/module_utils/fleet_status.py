@@ -65,7 +65,7 @@ def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
             (key of the deployment that the process works in), `proven`.
         wanted: `engine` (key of the release, empty where that is not known before a compiler is there), `commit`,
             `sha256` and `recipe` of the model (sha256 empty where it is not made yet), `arguments` of llama-server,
-            `unit` (sha256 of its text).
+            `unit` (sha256 of its text), `watchdog` (as `watchdog_sha256` makes it).
     """
     deployment = serving["deployment"]
     if not deployment:
@@ -82,6 +82,8 @@ def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
     changes += changed_options(deployment["arguments"], wanted["arguments"])
     if wanted["unit"] != deployment["unit"]:
         changes.append("the systemd unit")
+    if wanted["watchdog"] != deployment.get("watchdog"):
+        changes.append("the watchdog")
     if serving["running"] != deployment["key"]:
         changes.append(
             "start of the service: " + ("another deployment runs" if serving["running"] else "it does not run")

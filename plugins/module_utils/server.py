@@ -6,12 +6,15 @@ All functions are pure.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import re
 import shlex
 from typing import Any
 
 from ansible.module_utils.footprint import fit
+from ansible.module_utils.gguf import TYPES
 
 Arguments = list[list[str]]
 
@@ -66,7 +69,7 @@ def server_arguments(options: dict[str, Any]) -> Arguments:
     Args:
         options: host, port, threads, threads_batch, context (tokens, of all slots together), parallel (slots),
             cache_type_k, cache_type_v, batch, ubatch, mlock, cache_ram_mib, ctx_checkpoints, jinja, metrics,
-            alias, api_key_file (path, or empty), extra (list of words).
+            alias, api_key_file (path, or empty), extra (list of words). Others are not arguments of the server.
     """
     arguments: Arguments = [
         ["--host", options["host"]],
@@ -136,6 +139,11 @@ def run_script(binary: str, model: str, arguments: Arguments, key: str, watch: l
     return "\n".join(head) + "\n" + " \\\n    ".join(lines) + "\n"
 
 
+def watchdog_sha256(program: str, arguments: list[Any]) -> str:
+    """The sha256 by which a deployment knows its watchdog: the program's text, and the arguments that it is given."""
+    return hashlib.sha256(json.dumps([program, [str(word) for word in arguments]]).encode()).hexdigest()
+
+
 def served_at(arguments: Arguments) -> dict[str, str]:
     """`url` at which a server with these arguments is asked from its own board, and its `api_key_file` or ''."""
     values = {flag[0]: flag[1] for flag in arguments if len(flag) > 1}
@@ -162,6 +170,53 @@ def listeners(table: str, port: int) -> set[str]:
     }
 
 
+def started_at(stat: str, ticks: int, since_boot: float, now: float) -> float:
+    """When a process was started (epoch, seconds).
+
+    Its folder in /proc tells when somebody first looked at it, and not that. Counted from the boot, it is right also
+    where the clock was set since (a Pi has no battery for one).
+
+    Args:
+        stat: text of /proc/PID/stat (proc(5)); field 22 is the start, in ticks after the boot.
+        ticks: of a second (sysconf SC_CLK_TCK).
+        since_boot: seconds since the boot, now (CLOCK_BOOTTIME).
+        now: the time (epoch).
+
+    Raises:
+        ValueError: if that is no such text.
+    """
+    fields = stat.rpartition(")")[2].split()  # the name before it may have blanks; field 3 is the first after it
+    if len(fields) < 20:
+        raise ValueError("no text of /proc/PID/stat")
+    return now - since_boot + int(fields[19]) / ticks
+
+
+#: An answer that ends by itself has at least so many tokens, of which the last says that it ends.
+FEWEST_TOKENS = 3
+
+
+def answer_problem(answer: str, expect: str, tokens: int, cut_off: bool) -> str:
+    """What is wrong with a model's answer, as the end of a sentence; empty if nothing.
+
+    Args:
+        answer: what it thought and said.
+        expect: regular expression that must be found in it. Empty asks only whether it could be language: a model whose
+            numbers are wrong repeats one character for ever, or ends at once.
+        tokens: how many it made, 0 where that is not known.
+        cut_off: whether it ended because no more were asked for.
+    """
+    if expect:
+        return "" if re.search(expect, answer) else f"is not what was expected ({expect})"
+    different = set("".join(answer.split()))
+    if not different:
+        return "is blank"
+    if len(different) == 1:
+        return "is one character again and again, and no language"
+    if 0 < tokens < FEWEST_TOKENS and not cut_off:
+        return f"ended after {tokens} tokens, which is no sentence"
+    return ""
+
+
 def key_problems(api_keys: list[str]) -> list[str]:
     """Sentences about API keys that could not work, or could be guessed; they never show a key."""
     problems = []
@@ -176,6 +231,30 @@ def key_problems(api_keys: list[str]) -> list[str]:
     return problems
 
 
+def is_network(text: str) -> bool:
+    """Whether this is an address, or a network like 192.168.1.0/24."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def network_problems(host: str, allow_from: list[str]) -> list[str]:
+    """Sentences about networks of llama_server_allow_from that systemd (IPAddressAllow=) would not understand."""
+    problems = [
+        f"llama_server_allow_from has {network}, which is no address and no network like 192.168.1.0/24"
+        for network in allow_from
+        if not is_network(network) and network not in ("localhost", "link-local", "multicast", "any")
+    ]
+    if allow_from and not is_loopback(host) and not is_network(host):
+        problems.append(
+            f"llama_server_host is {host}, a name, and with llama_server_allow_from the board's own address must be let"
+            " in too: set llama_server_host to the address, or to 0.0.0.0"
+        )
+    return problems
+
+
 def server_problems(
     options: dict[str, Any],
     api_keys: list[str],
@@ -187,7 +266,7 @@ def server_problems(
     """Sentences, one for each reason why this server must not be started with these options; empty if none.
 
     Args:
-        options: as for `server_arguments`.
+        options: as for `server_arguments`, and allow_from (networks).
         api_keys: the API keys.
         board: what module `board_facts` returned.
         reserve_mib: memory left to the rest of the board.
@@ -200,12 +279,18 @@ def server_problems(
             f"llama_server_host is {options['host']}, which others can reach, and llama_server_api_keys is empty:"
             " set a key (in a vault), or listen on 127.0.0.1"
         )
+    problems += network_problems(options["host"], options.get("allow_from", []))
     if not 0 < options["port"] < 65536:
         problems.append(f"llama_server_port is {options['port']}: a port is a number from 1 to 65535")
     problems += [
         f"llama_server_{name} is {options[name]}: it must be 1 or more"
         for name in ("threads", "threads_batch", "context", "parallel", "batch", "ubatch")
         if options[name] < 1
+    ]
+    problems += [
+        f"llama_server_{name} is {options[name]}, which is not a type that the KV cache can have, like f16 or q8_0"
+        for name in ("cache_type_k", "cache_type_v")
+        if options[name] not in TYPES
     ]
     words = (str(word).partition("=")[0] for word in options["extra"])
     problems += [f"llama_server_extra has {word}: set {OWN_FLAGS[word]} instead" for word in words if word in OWN_FLAGS]

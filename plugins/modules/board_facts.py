@@ -52,7 +52,7 @@ ansible_facts:
         vm), is_pi, architecture, kernel, cores, cpu_features, memory_mib, memory_available_mib, page_size,
         numa_nodes, disk_path, disk_free_mib, disk_total_mib, storage (device, kind, name, speed, slow),
         temperature_c, cooling (fan, rpm, state), throttled (raw, now, since_boot), eeprom_date, sdram
-        (banklow), time_synchronised, governor, swappiness, swap_mib, swap_files, zram, uptime_s,
+        (banklow), time_synchronised, governor, cgroup_controllers, swappiness, swap_mib, swap_files, zram, uptime_s,
         packages_missing, reboot_pending, settings (text of each of the files that the role writes, by path),
         config_txt (the role's lines in it; null where there is no such file), systems (what manages swap).
 """
@@ -263,6 +263,7 @@ class Look:
             "sdram": {"banklow": board.eeprom_setting(self.firmware("bootloader_config"), "SDRAM_BANKLOW")},
             "time_synchronised": self.time_synchronised(container),
             "governor": ", ".join(sorted(governors)),
+            "cgroup_controllers": self.text("/sys/fs/cgroup/cgroup.controllers").split(),
             "swappiness": self.number("/proc/sys/vm/swappiness"),
             "swap_mib": swap["mib"],
             "swap_files": swap["files"],

@@ -34,9 +34,14 @@ options:
     type: int
     default: 16
   expect:
-    description: Regular expression that the answer must match from its beginning.
+    description:
+      - Regular expression that must be found in the answer, or in what the model thinks before it.
+      - Empty for anything that could be language. Left out, any answer will do.
     type: str
-    default: "(?s).+"
+  think:
+    description: Whether a model that can may think before it answers.
+    type: bool
+    default: true
   api_key_file:
     description: File on the host with API keys, one in a line; the first is used. Empty if there is none.
     type: path
@@ -71,7 +76,6 @@ waited:
 """
 
 import json
-import re
 import subprocess
 import time
 import urllib.error
@@ -80,6 +84,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.server import answer_problem
 
 
 class Server:
@@ -146,7 +151,8 @@ class Server:
             except (OSError, ValueError) as error:
                 last = str(getattr(error, "reason", error))
             now = self.process()
-            if now.get("NRestarts") != first.get("NRestarts") or now.get("ActiveState") == "failed":
+            ended = now.get("ActiveState") == "failed" or now.get("SubState") == "auto-restart"
+            if ended or now.get("NRestarts") != first.get("NRestarts"):
                 self.fail(f"{self.unit} ended while it was starting ({now.get('Result')})")
             if waited > self.module.params["timeout"]:
                 self.fail(f"{self.unit} was not ready at {self.url}/health within {waited:.0f} s: {last}")
@@ -160,15 +166,25 @@ class Server:
             "max_tokens": self.module.params["max_tokens"],
             "temperature": 0,
         }
+        if not self.module.params["think"]:
+            # Templates that know no such word ignore it.
+            body["chat_template_kwargs"] = {"enable_thinking": False}
         try:
             reply = self.get("/v1/chat/completions", body, self.module.params["timeout"])
-            message = reply["choices"][0]["message"]
+            choice = reply["choices"][0]
+            message = choice["message"]
             # A model that thinks may spend all its tokens on that: it has answered all the same.
-            answer = message.get("content") or message.get("reasoning_content") or ""
+            thoughts, content = message.get("reasoning_content") or "", message.get("content") or ""
+            tokens = int(reply.get("usage", {}).get("completion_tokens", 0))
         except (OSError, ValueError, LookupError) as error:
             self.fail(f"{self.url}/v1/chat/completions gave no answer: {error}")
-        if not re.match(self.module.params["expect"], answer):
-            self.fail(f"the answer {answer!r} is not what was expected ({self.module.params['expect']})")
+        answer = content or thoughts
+        expect = self.module.params["expect"]
+        problem = ""
+        if expect is not None:
+            problem = answer_problem(f"{thoughts}\n{content}", expect, tokens, choice.get("finish_reason") == "length")
+        if problem:
+            self.fail(f"the answer {answer!r} {problem}")
         return answer, float(reply.get("timings", {}).get("predicted_per_second", 0.0))
 
 
@@ -180,7 +196,8 @@ def main() -> None:
             "timeout": {"type": "int", "default": 600},
             "question": {"type": "str", "default": ""},
             "max_tokens": {"type": "int", "default": 16},
-            "expect": {"type": "str", "default": "(?s).+"},
+            "expect": {"type": "str"},
+            "think": {"type": "bool", "default": True},
             "api_key_file": {"type": "path", "no_log": False},
         },
         supports_check_mode=True,

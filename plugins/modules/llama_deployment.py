@@ -14,7 +14,8 @@ description:
   - With C(state=proven) it is noted as one that has answered, and the proven one before it as the one to go back to.
     A pointer that was moved but never proven is not trusted, and the deployment counts as stale.
   - With C(state=looked) nothing changes. The returned values tell of I(deployment), of the one that these I(arguments)
-    would make, or of the one to go back to.
+    would make, or of the one to go back to. That is the proven one where another is in service, else the proven one
+    before it.
   - With C(state=absent) pointers and deployments are removed. Models and engines are not touched.
 options:
   root:
@@ -32,7 +33,7 @@ options:
       - Empty with C(state=current) to take the pointer away, because nothing can serve.
     type: str
   rollout:
-    description: Name of the change of the fleet that this is part of; C(state=proven) notes it.
+    description: Name of the change of the fleet that this is part of; C(state=current) and C(state=proven) note it.
     type: str
     default: ""
   engine:
@@ -41,6 +42,14 @@ options:
   model:
     description: Pointer to the GGUF; needed for C(state=built). C(looked) reads its manifest.
     type: path
+  wanted_engine:
+    description:
+      - Key of the engine release that an earlier step is to make C(engine) name, empty if that is not known yet.
+      - In check mode that step did nothing; a release with another key then counts as one that is not there yet.
+    type: str
+  wanted_model:
+    description: The same of the model, its sha256.
+    type: str
   port:
     description: Port of the API. C(looked) tells who else listens there; 0 asks nothing.
     type: int
@@ -67,6 +76,10 @@ options:
     description: Where the unit belongs.
     type: path
     default: /etc/systemd/system/llama-server.service
+  restart_due:
+    description: Whether a file that the server reads at its start is still to be written; then it must be restarted.
+    type: bool
+    default: false
   restart_after:
     description: Files that the server reads at its start; if one is newer than the process, it must be restarted.
     type: list
@@ -102,7 +115,9 @@ proven:
   returned: always
   type: str
 rollout:
-  description: Name of the change of the fleet that last changed what serves here, empty if there is none.
+  description: >-
+    Name of the change of the fleet that last changed what serves here, also of one that was cut off; empty if there is
+    none.
   returned: always
   type: str
 fallback:
@@ -169,6 +184,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
@@ -176,7 +192,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.atomic import point, settle, write_file
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.keys import content_key
-from ansible.module_utils.server import complaint, listeners, run_script, served_at
+from ansible.module_utils.server import complaint, listeners, run_script, served_at, started_at, watchdog_sha256
 
 
 POINTERS = ("current", "proven", "previous")
@@ -245,14 +261,19 @@ class Deployments:
         if pid == "0":
             return "", 0.0
         try:
-            return Path(os.readlink(f"/proc/{pid}/cwd")).name, Path(f"/proc/{pid}").stat().st_mtime
-        except OSError:
+            return Path(os.readlink(f"/proc/{pid}/cwd")).name, started_at(
+                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace"),
+                os.sysconf("SC_CLK_TCK"),
+                time.clock_gettime(time.CLOCK_BOOTTIME),
+                time.time(),
+            )
+        except (OSError, ValueError):
             return "", 0.0
 
     def stale(self, key: str) -> bool:
         """Whether this deployment is not, or not yet, what serves."""
         running, since = self.process()
-        newer = any(
+        newer = self.module.params["restart_due"] or any(
             Path(file).exists() and Path(file).stat().st_mtime > since for file in self.module.params["restart_after"]
         )
         unit = text_of(self.folder(key) / self.unit_path.name)
@@ -273,11 +294,18 @@ class Deployments:
         )
 
     def manifests(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The manifests of engine release and model; empty where they are not there, or not asked for."""
+        """The manifests of engine release and model; empty where they are not there (yet), or not asked for."""
         params = self.module.params
-        engine = Path(params["engine"] or os.devnull, "release.json")
-        model = Path(params["model"] or os.devnull).resolve().with_suffix(".json")
-        return json_of(engine), json_of(model)
+        engine = json_of(Path(params["engine"] or os.devnull, "release.json"))
+        model = json_of(Path(params["model"] or os.devnull).resolve().with_suffix(".json"))
+        return (
+            {} if self.outdated(params["wanted_engine"], engine.get("key")) else engine,
+            {} if self.outdated(params["wanted_model"], model.get("sha256")) else model,
+        )
+
+    def outdated(self, wanted: str | None, there: str | None) -> bool:
+        """Whether an earlier step, which did nothing in check mode, would have put something else here."""
+        return bool(self.module.check_mode and wanted is not None and wanted != there)
 
     def port_owner(self) -> str:
         """Who listens on the port, if that is not this server: a program's name and number."""
@@ -292,10 +320,12 @@ class Deployments:
                 return "" if ours else f"{text_of(process / 'comm').strip()} (process {process.name})"
         return "another program"
 
-    def input(self, pointer: Path, manifest: Path, what: str) -> dict[str, Any]:
+    def input(self, pointer: Path, manifest: Path, what: str, wanted: str | None) -> dict[str, Any]:
         """The manifest of something that an earlier step made. Not there: an error, in check mode a note."""
         if pointer.exists() and manifest.exists():
-            return dict(json.loads(manifest.read_text(encoding="utf-8")))
+            found = dict(json.loads(manifest.read_text(encoding="utf-8")))
+            if not self.outdated(wanted, found.get("key" if what == "engine release" else "sha256")):
+                return found
         if not self.module.check_mode:
             self.fail(f"there is no {what} at {pointer}: run the playbook that makes it first (site.yml runs them all)")
         self.missing.append(what)
@@ -309,7 +339,7 @@ class Deployments:
             "model": manifest["sha256"],
             "arguments": [[str(word) for word in flag] for flag in params["arguments"]],
             "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
-            "watchdog": hashlib.sha256(json.dumps([params["watchdog"], params["watch"]]).encode()).hexdigest(),
+            "watchdog": watchdog_sha256(params["watchdog"], params["watch"]),
         }
 
     def wanted(self) -> str:
@@ -332,8 +362,9 @@ class Deployments:
         params = self.module.params
         engine = Path(params["engine"]).resolve()
         model = Path(params["model"]).resolve()
-        release = self.input(engine / "bin/llama-server", engine / "release.json", "engine release")
-        manifest = self.input(model, model.with_suffix(".json"), "model")
+        server = engine / "bin/llama-server"
+        release = self.input(server, engine / "release.json", "engine release", params["wanted_engine"])
+        manifest = self.input(model, model.with_suffix(".json"), "model", params["wanted_model"])
         if self.missing:
             return "", True, {"before": "", "after": f"a deployment, as soon as there is: {', '.join(self.missing)}\n"}
         inputs = self.inputs(release, manifest)
@@ -353,7 +384,9 @@ class Deployments:
 
     def check_arguments(self, engine: Path, arguments: list[list[str]]) -> None:
         """Let the very binary read its arguments, before the service is touched."""
-        argv = [str(engine / "bin/llama-server"), *(word for flag in arguments for word in flag), "--help"]
+        # It opens the file of keys, which is written when it is the board's turn: at its start systemd asks for it.
+        flags = [flag for flag in arguments if flag[0] != "--api-key-file" or Path(flag[1]).exists()]
+        argv = [str(engine / "bin/llama-server"), *(word for flag in flags for word in flag), "--help"]
         try:
             # One stream: the complaint comes before the help only in the order they are written.
             asked = subprocess.run(
@@ -405,6 +438,8 @@ class Deployments:
         old = self.pointed("current")
         moved = old != key or unit != text_of(self.unit_path)
         if moved and not self.module.check_mode:
+            if self.module.params["rollout"]:
+                write_file(self.root / "begun", self.module.params["rollout"] + "\n")
             # Keys and packages were written by others, who do not flush: an empty file of keys would let everybody in.
             os.sync()
             if unit != text_of(self.unit_path):
@@ -426,6 +461,16 @@ class Deployments:
             write_file(self.root / "rollout", self.module.params["rollout"] + "\n")
         return moved
 
+    def back(self) -> str:
+        """Key of the deployment to go back to: where a change was cut off, to what it began with."""
+        proven = self.pointed("proven")
+        return proven if proven != self.pointed("current") else self.pointed("previous")
+
+    def rollout(self) -> str:
+        """Name of the change that last changed what serves, or began to."""
+        cut_off = self.pointed("current") != self.pointed("proven")
+        return (text_of(self.root / "begun").strip() if cut_off else "") or text_of(self.root / "rollout").strip()
+
     def reach(self) -> tuple[str, bool, dict[str, str]]:
         """Do what the state asks for. Key of the deployment that is meant, whether anything changed, the difference.
 
@@ -442,14 +487,15 @@ class Deployments:
         if state == "absent":
             return key, self.remove(), {}
         if state == "looked":
-            return key or (self.wanted() if self.module.params["arguments"] else self.pointed("previous")), False, {}
+            return key or (self.wanted() if self.module.params["arguments"] else self.back()), False, {}
         changed = self.activate(key)
         pointers = {"before": f"current -> {before}\n" if before else "", "after": f"current -> {key}\n"}
         return key, changed, pointers if changed else {}
 
     def remove(self) -> bool:
         """Take pointers and deployments away. Returns whether there was anything."""
-        there = [path for name in (*POINTERS, "rollout", "deployments") if os.path.lexists(path := self.root / name)]
+        names = (*POINTERS, "begun", "rollout", "deployments")
+        there = [path for name in names if os.path.lexists(path := self.root / name)]
         if not self.module.check_mode:
             for path in there:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -471,12 +517,15 @@ def main() -> None:
             "rollout": {"type": "str", "default": ""},
             "engine": {"type": "path"},
             "model": {"type": "path"},
+            "wanted_engine": {"type": "str"},
+            "wanted_model": {"type": "str"},
             "port": {"type": "int", "default": 0},
             "watchdog": {"type": "str", "default": ""},
             "watch": {"type": "list", "elements": "str", "default": []},
             "arguments": {"type": "list", "elements": "list", "default": []},
             "unit": {"type": "str", "default": ""},
             "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
+            "restart_due": {"type": "bool", "default": False},
             "restart_after": {"type": "list", "elements": "path", "default": []},
         },
         required_if=[
@@ -507,7 +556,7 @@ def main() -> None:
         current=deployments.pointed("current"),
         previous=deployments.pointed("previous"),
         proven=deployments.pointed("proven"),
-        rollout=text_of(deployments.root / "rollout").strip(),
+        rollout=deployments.rollout(),
         fallback=fallback,
         served=deployments.served(key),
         fallback_served=deployments.served(fallback),

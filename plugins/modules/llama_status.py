@@ -39,6 +39,7 @@ server:
 """
 
 import contextlib
+import os
 import socket
 import time
 import urllib.error
@@ -48,6 +49,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.fleet_status import last_answer
+from ansible.module_utils.server import started_at
 
 LINES = 5000
 
@@ -96,8 +98,10 @@ def main() -> None:
         errors="replace",
     )[1]
     up_s = 0.0
-    with contextlib.suppress(OSError):  # it may just have ended
-        up_s = time.time() - Path(f"/proc/{pid}").stat().st_mtime if pid != "0" else 0.0
+    with contextlib.suppress(OSError, ValueError):  # it may just have ended
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace") if pid != "0" else ""
+        now = time.time()
+        up_s = now - started_at(stat, os.sysconf("SC_CLK_TCK"), time.clock_gettime(time.CLOCK_BOOTTIME), now)
     server: dict[str, Any] = {
         "state": state,
         "health": health(module.params["url"], state),

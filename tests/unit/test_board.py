@@ -47,6 +47,7 @@ FINE = {
     "sdram": {"banklow": None},
     "time_synchronised": True,
     "reboot_pending": [],
+    "cgroup_controllers": ["cpu", "io", "memory"],
 }
 # What a container, or a machine that is no Pi, cannot know.
 UNKNOWN = {
@@ -61,6 +62,7 @@ UNKNOWN = {
     "throttled": {"raw": None, "now": [], "since_boot": []},
     "eeprom_date": None,
     "time_synchronised": None,
+    "cgroup_controllers": [],
 }
 
 
@@ -219,6 +221,7 @@ def test_nothing_is_said_of_a_board_that_is_fine_or_cannot_know(board: dict[str,
             "it swaps to its SD card (/var/swap)",
         ),
         ({"page_size": 4096}, "pages of 4 KiB"),
+        ({"cgroup_controllers": ["cpu", "io", "pids"]}, "add cgroup_enable=memory to the line"),
         ({"eeprom_date": "2024-09-23"}, "its EEPROM is of 2024-09-23"),
         ({"numa_nodes": 1}, "SDRAM_BANKLOW=3"),
         ({"reboot_pending": ["config.txt (pi_base)"]}, "it must be restarted, for config.txt (pi_base)"),

@@ -21,6 +21,7 @@ DEPLOYMENT: dict[str, Any] = {
     "model": "m1" * 32,
     "arguments": [["--threads", "3"], ["--ctx-size", "16384"], ["--mlock"]],
     "unit": "u1",
+    "watchdog": "w1",
 }
 SERVING: dict[str, Any] = {"deployment": DEPLOYMENT, "running": "k1", "proven": "k1"}
 WANTED: dict[str, Any] = {
@@ -30,6 +31,7 @@ WANTED: dict[str, Any] = {
     "recipe": "card",
     "arguments": DEPLOYMENT["arguments"],
     "unit": "u1",
+    "watchdog": "w1",
 }
 BOARD: dict[str, Any] = {
     "name": "pi-01",
@@ -60,6 +62,7 @@ def test_nothing_changes_where_all_is_as_wanted() -> None:
         ({}, {"sha256": "m2" * 32}, "model m1m1m1m1m1m1 -> m2m2m2m2m2m2 (recipe card)"),
         ({}, {"arguments": [["--threads", "2"], ["--ctx-size", "16384"], ["--mlock"]]}, "--threads 3 -> 2"),
         ({}, {"unit": "u2"}, "the systemd unit"),
+        ({}, {"watchdog": "w2"}, "the watchdog"),
         ({"running": ""}, {}, "start of the service: it does not run"),
         ({"running": "k0"}, {}, "start of the service: another deployment runs"),
         ({"proven": "k0"}, {}, "proof: this deployment was never seen to answer"),

@@ -55,11 +55,14 @@ def deployments(plugin: Any, board: Path) -> Any:
             "model": str(board / "models/current.gguf"),
             "arguments": [["--port", "8080"]],
             "unit": "[Service]\n",
+            "wanted_engine": None,
+            "wanted_model": None,
             "port": 0,
             "rollout": "r1",
             "watchdog": "",
             "watch": [],
             "unit_path": str(board / "no-such-unit-in-a-test.service"),
+            "restart_due": False,
             "restart_after": [],
         }
         return plugin("modules", "llama_deployment").Deployments(Module(check_mode, **{**defaults, **params}))
@@ -102,6 +105,15 @@ def test_the_binary_itself_refuses_wrong_arguments(deployments: Any, board: Path
     assert not (board / "deployments").exists()
 
 
+def test_keys_that_are_not_written_yet_are_no_wrong_argument(deployments: Any, board: Path) -> None:
+    keys = board / "keys"
+    arguments = [["--api-key-file", str(keys)], ["--port", "8080"]]
+    assert f"--api-key-file {keys}" in deployments(arguments=arguments).build()[2]["after"]
+    keys.write_text("key")
+    with pytest.raises(Refused, match="unknown argument: --api-key-file"):  # all that this server knows is a port
+        deployments(arguments=[*arguments, ["--mlock"]]).build()
+
+
 def test_a_binary_that_does_not_run_is_refused(deployments: Any, board: Path) -> None:
     (board / "engine/current/bin/llama-server").write_text("#!/bin/sh\necho Illegal instruction; exit 132\n")
     with pytest.raises(Refused, match="does not run here: Illegal instruction"):
@@ -134,6 +146,24 @@ def test_what_has_answered_is_noted_and_what_did_so_before(deployments: Any, boa
     assert [deployments().fallback(key) for key in (first, second, third)] == [second, first, second]
 
 
+def test_a_change_that_was_cut_off_goes_back_to_where_it_began(deployments: Any) -> None:
+    first, second, third = (deployments(unit=f"[{name}]\n").build()[0] for name in "abc")
+    for key in (first, second):
+        deployments().activate(key)
+        deployments().prove(key)
+    looks = deployments(arguments=[], state="looked", deployment="")
+    assert (looks.reach()[0], looks.rollout()) == (first, "r1")
+    deployments(rollout="r2").activate(third)
+    assert (looks.reach()[0], looks.rollout()) == (second, "r2")
+    deployments(rollout="").activate(second)
+    assert (looks.reach()[0], looks.rollout()) == (first, "r1")
+
+
+def test_a_first_change_that_was_cut_off_has_nothing_to_go_back_to(deployments: Any) -> None:
+    deployments().activate(deployments().build()[0])
+    assert deployments(arguments=[], state="looked", deployment="").reach()[0] == ""
+
+
 def test_a_pointer_that_was_moved_but_never_proven_is_stale(deployments: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     key = deployments().build()[0]
     deployments().activate(key)
@@ -142,6 +172,24 @@ def test_a_pointer_that_was_moved_but_never_proven_is_stale(deployments: Any, mo
     assert made.stale(key)
     made.prove(key)
     assert not made.stale(key)
+    made.module.params["restart_due"] = True
+    assert made.stale(key)
+
+
+def test_a_file_that_is_newer_than_the_process_makes_it_stale(
+    deployments: Any, board: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = board / "keys"
+    keys.write_text("key")
+    os.utime(keys, (1000, 1000))
+    made = deployments(restart_after=[str(keys)])
+    key = made.build()[0]
+    made.activate(key)
+    made.prove(key)
+    monkeypatch.setattr(made, "process", lambda: (key, 1001.0))
+    assert not made.stale(key)
+    monkeypatch.setattr(made, "process", lambda: (key, 999.0))
+    assert made.stale(key)
 
 
 def test_nothing_is_gone_back_to_whose_engine_or_model_is_gone(deployments: Any, board: Path) -> None:
@@ -226,3 +274,21 @@ def test_what_is_missing_is_an_error_and_in_check_mode_a_note(deployments: Any, 
     checked = deployments(check_mode=True)
     assert checked.build()[:2] == ("", True)
     assert checked.missing == ["engine release"]
+
+
+@pytest.mark.parametrize("wanted", ["ccc", ""])
+def test_in_check_mode_what_would_be_upgraded_counts_as_not_there_yet(
+    deployments: Any, board: Path, wanted: str
+) -> None:
+    key = deployments().build()[0]
+    checked = deployments(check_mode=True, wanted_engine=wanted, wanted_model="bbb", arguments=[["--new-flag"]])
+    assert checked.wanted() == ""
+    made, changed, diff = checked.build()
+    assert (made, changed) == ("", True)
+    assert diff["after"] == "a deployment, as soon as there is: engine release\n"
+    other = deployments(check_mode=True, wanted_engine="aaa", wanted_model=wanted)
+    assert (other.build()[0], other.missing) == ("", ["model"])
+    assert deployments(check_mode=True, wanted_engine="aaa", wanted_model="bbb").build()[0] == key
+    assert (
+        deployments(wanted_engine=wanted, wanted_model=wanted).build()[0] == key
+    )  # made by now, whatever was known before

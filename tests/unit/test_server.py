@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.footprint import hyperparameters
 from ansible.module_utils.gguf import read_header
 from ansible.module_utils.server import (
+    answer_problem,
     complaint,
     is_loopback,
     listeners,
@@ -17,6 +21,7 @@ from ansible.module_utils.server import (
     served_at,
     server_arguments,
     server_problems,
+    started_at,
 )
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 
@@ -107,6 +112,22 @@ def test_listening_to_others_needs_a_key() -> None:
     assert server_problems(options, ["a-key-of-sixteen"], BOARD, 1024, {}) == []
 
 
+def test_networks_are_such_that_systemd_knows() -> None:
+    open_ = {**OPTIONS, "host": "192.168.1.4", "allow_from": ["192.168.1.7/24", "fd00::/8", "link-local"]}
+    assert server_problems(open_, ["a-key-of-sixteen"], BOARD, 1024, {}) == []
+    (problem,) = server_problems({**open_, "allow_from": ["10.0.0.0/8,::1"]}, ["a-key-of-sixteen"], BOARD, 1024, {})
+    assert "llama_server_allow_from has 10.0.0.0/8,::1" in problem
+    (problem,) = server_problems({**open_, "host": "pi-01.local"}, ["a-key-of-sixteen"], BOARD, 1024, {})
+    assert problem.startswith("llama_server_host is pi-01.local, a name")
+
+
+@pytest.mark.parametrize("name", ["cache_type_k", "cache_type_v"])
+def test_a_type_that_is_none_is_told_with_the_variable_s_name(name: str) -> None:
+    plan = {"tensor_bytes": 1, "hparams": {}}  # whether it fits is not asked then
+    (problem,) = server_problems({**OPTIONS, name: "q8"}, [], BOARD, 1024, plan)
+    assert problem.startswith(f"llama_server_{name} is q8, which is not a type")
+
+
 @pytest.mark.parametrize("name", ["threads", "threads_batch", "context", "parallel", "batch", "ubatch"])
 def test_numbers_must_be_positive(name: str) -> None:
     (problem,) = server_problems({**OPTIONS, name: 0}, [], BOARD, 1024, {})
@@ -142,6 +163,47 @@ def test_who_listens_is_read_from_the_kernel_s_table() -> None:
     assert listeners(head + row.format("0A"), 8080) == {"socket:[4711]"}
     assert listeners(head + row.format("0A"), 8081) == set()
     assert listeners(head + row.format("01"), 8080) == set()  # a connection
+
+
+def test_when_a_process_was_started() -> None:
+    stat = "7 (a ) name) S 1 7 7 0 -1 4194560 1 0 0 0 3 1 0 0 20 0 1 0 250 1 2 3\n"
+    assert started_at(stat, 100, 40.0, 1000.0) == 962.5
+    with pytest.raises(ValueError, match="/proc/PID/stat"):
+        started_at("", 100, 40.0, 1000.0)
+
+
+def test_it_is_the_start_and_not_the_first_look() -> None:
+    begun = time.time()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            time.sleep(0.2)
+            stat = Path(f"/proc/{process.pid}/stat").read_text()
+            boot = time.clock_gettime(time.CLOCK_BOOTTIME)
+            assert abs(started_at(stat, os.sysconf("SC_CLK_TCK"), boot, time.time()) - begun) < 0.15
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expect", "tokens", "cut_off", "words"),
+    [
+        ("The sky is blue.", "", 6, False, ""),
+        ("<think>\nThe user", "", 16, True, ""),
+        ("Hi", "", 1, True, ""),
+        ("Hi", "", 2, False, "ended after 2 tokens"),
+        ("The sky", "", 0, False, ""),  # how many is not known
+        (" \n\n ", "", 16, True, "blank"),
+        ("!!!! !!!!", "", 16, True, "one character again and again"),
+        ("It is Paris.", "Paris", 5, False, ""),
+        ("Paris", "Paris", 2, False, ""),
+        ("It is Rome.", "Paris", 5, False, "is not what was expected (Paris)"),
+        ("!!!!", "Paris", 5, False, "is not what was expected (Paris)"),
+    ],
+)
+def test_what_counts_as_an_answer(answer: str, expect: str, tokens: int, cut_off: bool, words: str) -> None:
+    found = answer_problem(answer, expect, tokens, cut_off)
+    assert words in found
+    assert bool(words) == bool(found)
 
 
 def test_port_must_be_a_port() -> None:

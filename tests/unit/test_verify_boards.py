@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -109,3 +110,21 @@ def test_variables_are_those_of_the_inventory_and_else_of_the_roles(tmp_path: Pa
     assert boards.variable("pi-01", "llama_server__url") == "http://127.0.0.1:8090"
     assert boards.variable("pi-02", "llama_server__options")["threads"] == 3
     assert Fleet(tmp_path / "hosts.yml", "pi-02").names() == ["pi-02"]
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "networks"),
+    [
+        ("127.0.0.1", ["10.0.0.0/8"], ["localhost"]),
+        ("0.0.0.0", [], []),
+        ("0.0.0.0", ["10.0.0.0/8"], ["localhost", "10.0.0.0/8"]),
+        ("192.168.1.4", [], []),
+        ("192.168.1.4", "192.168.1.9", ["localhost", "192.168.1.4", "192.168.1.9"]),
+    ],
+)
+def test_the_board_itself_is_among_those_that_reach_its_server(
+    tmp_path: Path, host: str, allowed: str | list[str], networks: list[str]
+) -> None:
+    variables = {"llama_server_host": host, "llama_server_allow_from": allowed}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"pis": {"hosts": {"pi-01": variables}}}))
+    assert Fleet(tmp_path / "hosts.yml").variable("pi-01", "llama_server__networks") == networks

@@ -54,6 +54,23 @@ def test_server_killed(board: Any, asked: Any, outage: Any) -> None:
     assert 0 < seconds[0] < 15
 
 
+def test_server_that_cannot_start_for_a_while(board: Any, asked: Any) -> None:
+    """systemd's own limit is five starts; here they follow one another faster than the unit says."""
+    drop_in = "/run/systemd/system/llama-server.service.d"
+    current = "/var/lib/llama/current"
+    board.check_output(f"mkdir -p {drop_in} && printf '[Service]\\nRestartSec=100ms\\n' > {drop_in}/fast.conf")
+    board.check_output(f"systemctl daemon-reload && mv {current} {current}.away")
+    try:
+        board.check_output("systemctl kill --signal=KILL llama-server")
+        deadline = time.monotonic() + 30
+        while int(board.check_output("systemctl show -P NRestarts llama-server")) < 15:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    finally:
+        board.check_output(f"mv {current}.away {current}; rm -r {drop_in}; systemctl daemon-reload")
+    assert asked(board, 8080) == LETTERS
+
+
 def test_server_hangs(board: Any, site: Any, asked: Any, outage: Any) -> None:
     run = site("-e", "llama_server_watchdog_seconds=8")
     assert run.returncode == 0, run.stdout
@@ -146,6 +163,36 @@ def test_disk_full(board: Any, site: Any, outage: Any) -> None:
         assert seconds[0] == 0
     finally:
         board.check_output(f"umount {folder}; rm -r /run/kept")
+
+
+def test_pointer_that_cannot_be_moved(board: Any, site: Any, outage: Any) -> None:
+    before = pid(board)
+    in_the_way = "/var/lib/llama/.current.new"
+    board.check_output(f"mkdir {in_the_way}")
+    try:
+        with outage(board) as seconds:
+            run = site("-e", "llama_server_context=8192")
+        assert run.returncode == 2
+        assert re.search(r"does not serve; the one before it \(\w{12}\) goes on serving", said(run))
+        assert f"{in_the_way}: Is a directory" in said(run)
+        assert pid(board) == before
+        assert seconds[0] == 0
+    finally:
+        board.check_output(f"rmdir {in_the_way}")
+
+
+def test_neither_the_new_nor_the_old_one_starts(board: Any, site: Any) -> None:
+    script = board.check_output("readlink -f /var/lib/llama/current/run")
+    board.check_output(f"cp -p {script} /run/kept && printf '#!/bin/sh\\necho no paper; exit 1\\n' > {script}")
+    try:
+        run = site("-e", '{"llama_server_extra": ["--chat-template", "{{ \'{{ messages[0].content }} hijk\' }}"]}')
+        assert run.returncode == 2
+        assert re.search(r"does not serve; nor could it go back to the one before it \(\w{12}\)", said(run))
+        assert "is not what was expected (abcdefgh)" in said(run)
+        assert "On the way back: llama-server.service ended while it was starting" in said(run)
+        assert "no paper" in said(run)
+    finally:
+        board.check_output(f"cp -p /run/kept {script}; rm /run/kept")
 
 
 def test_board_restarted(fleet: Any, board: Any, asked: Any) -> None:

@@ -42,6 +42,16 @@ def test_a_run_with_nothing_to_do_has_few_tasks(play: Any) -> None:
     assert max(counted.values()) <= 45, counted
 
 
+def test_check_mode_tells_of_another_model_and_neither_makes_it_nor_tries_the_old_one(
+    boards: dict[str, Any], play: Any
+) -> None:
+    before = serving(boards)
+    run = play("site.yml", "--check", "--diff", "-e", "gguf_quantize_recipe=rpi5-16gb-lean")
+    assert run.returncode == 0, run.stdout
+    assert said(run).count("a deployment, as soon as there is: model") == len(BOARDS), run.stdout
+    assert serving(boards) == before
+
+
 def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
 ) -> None:
@@ -96,6 +106,50 @@ def test_a_bad_option_of_one_board_touches_none(boards: dict[str, Any], play: An
     assert serving(boards) == before
 
 
+def test_other_api_keys_are_written_when_it_is_a_board_s_turn(
+    boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
+) -> None:
+    file = "/etc/llama-server/api-keys"
+    two = {name: boards[name] for name in ("pi-01", "pi-02")}
+
+    def serve(key: str, *more: str) -> Any:
+        keys = tmp_path / "keys.yml"
+        keys.write_text(f"llama_server_api_keys: [{key}]\n")
+        return play(*more, "playbooks/serve.yml", "--limit", ",".join(two), "-e", f"@{keys}")
+
+    run = serve("the-first-of-two-keys")
+    assert run.returncode == 0, run.stdout
+    before = serving(two)
+    (tmp_path / "nonsense.yml").write_text(NONSENSE.replace("pi-02", "pi-01"))
+    run = serve("the-other-of-two-keys", "-i", str(tmp_path / "nonsense.yml"))
+    assert run.returncode == 2
+    assert "Its API keys are those from before." in said(run)
+    assert "pi-02: not touched, because another board failed" in said(run)
+    assert "of-two-keys" not in run.stdout
+    assert serving(two)["pi-02"] == before["pi-02"]
+    for board in two.values():
+        assert board.file(file).content_string == "the-first-of-two-keys\n"
+        assert asked(board, 8080, key_file=file) == "abcdefghijkl"
+
+    before = serving(two)
+    run = serve("the-other-of-two-keys")
+    assert run.returncode == 0, run.stdout
+    for name, board in two.items():
+        assert board.file(file).content_string == "the-other-of-two-keys\n"
+        assert not board.file(f"{file}.before").exists
+        assert asked(board, 8080, key_file=file) == "abcdefghijkl"
+        assert serving(two)[name][0] == before[name][0]
+        assert serving(two)[name][1] != before[name][1]
+    again = serve("the-other-of-two-keys")
+    assert again.stdout.count("changed=0") == 2, again.stdout
+    boards["pi-01"].check_output(
+        f"echo the-first-of-two-keys > {file}.before"
+    )  # as if it had been cut off before the end
+    assert serve("the-other-of-two-keys").returncode == 0
+    assert not boards["pi-01"].file(f"{file}.before").exists
+    assert play("playbooks/serve.yml", "--limit", ",".join(two)).returncode == 0
+
+
 def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
     boards: dict[str, Any], play: Any, asked: Any
 ) -> None:
@@ -121,6 +175,47 @@ def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
         assert asked(board, 8080) == "abcdefghijkl"
         assert board.check_output("readlink /var/lib/llama/proven") == board.check_output(f"readlink {CURRENT}")
     assert play("site.yml").returncode == 0
+
+
+def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
+    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, asked: Any
+) -> None:
+    before = serving(boards)
+    board = boards["pi-01"]
+    # So long an answer takes half a minute.
+    options = ["-e", "llama_server_threads=2", "-e", "llama_server_probe_tokens=8000"]
+    # Connections of earlier runs would be waited for.
+    fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
+    with subprocess.Popen(
+        [*command, "-e", "ansible_timeout=5", *options],
+        cwd=PROJECT,
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as controller:
+        deadline = time.monotonic() + 120
+        runs = "readlink /proc/$(systemctl show -P MainPID llama-server)/cwd"
+        while board.run(runs).stdout.strip() in ("", f"/var/lib/llama/{before['pi-01'][0]}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        time.sleep(3)  # it is asked now
+        podman("kill", f"{fleet.variable('localhost', 'lab_host_instance')}-pi-01")
+        output = controller.communicate(timeout=180)[0]
+    fleet.restart("pi-01")
+    assert controller.returncode == 2, output
+    lines = [line.strip() for line in output.splitlines()]
+    assert "pi-01: went away while it was changed: see to it, and run site.yml again, which ends that" in lines, output
+    assert "pi-02: not touched, because another board failed" in lines
+    assert board.check_output("readlink /var/lib/llama/proven") == before["pi-01"][0]
+    assert board.check_output(f"readlink {CURRENT}") != before["pi-01"][0]
+
+    run = play("playbooks/rollback.yml")
+    assert run.returncode == 0, run.stdout
+    after = serving(boards)
+    assert after["pi-01"][0] == before["pi-01"][0]
+    assert {name: after[name] for name in BOARDS[1:]} == {name: before[name] for name in BOARDS[1:]}
+    assert asked(board, 8080) == "abcdefghijkl"
 
 
 def test_the_table_tells_four_truths(

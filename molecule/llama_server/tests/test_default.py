@@ -80,6 +80,12 @@ def test_a_model_that_a_hazard_concerns_is_refused_where_that_is_not_allowed(boa
     assert board.check_output("systemctl show -P MainPID llama-server") == pid
 
 
+def test_it_is_asked_where_it_serves_and_not_where_the_inventory_says(run_playbook: Any) -> None:
+    run = run_playbook("playbooks/ask.yml", "--limit", "pi-01", "-e", "llama_server_port=9999", "-e", "tokens=12")
+    assert run.returncode == 0, run.stdout
+    assert f"pi-01 answers: {LETTERS}" in run.stdout
+
+
 def test_it_serves_after_a_restart_of_the_board(fleet: Any, board: Any, asked: Any) -> None:
     fleet.restart("pi-01")
     assert asked(board, 8080) == LETTERS
