@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -28,3 +29,9 @@ class CallbackModule(CallbackBase):
         for loader in (filter_loader, test_loader):
             for _ in loader.all():
                 pass
+        # A collector that goes through all objects in each process would copy the memory that they share.
+        gc.collect()
+        gc.freeze()
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        gc.freeze()
