@@ -94,6 +94,15 @@ def validate(inventory: Path, **environment: str) -> tuple[int, str]:
     return run.returncode, " ".join((run.stdout + run.stderr).split())
 
 
+#: One board, and this machine makes the model.
+ONE_BOARD = """\
+    all:
+      children:
+        pis: {hosts: {pi-01: {}}}
+        quantizers: {hosts: {localhost: {ansible_connection: local}}}
+"""
+
+
 def write(folder: Path, files: dict[str, str]) -> Path:
     """Write an inventory; returns its hosts file."""
     for name, text in files.items():
@@ -167,12 +176,7 @@ def test_a_file_beside_a_folder_of_its_name_is_told(tmp_path: Path) -> None:
     hosts = write(
         tmp_path,
         {
-            "hosts.yml": """\
-                all:
-                  children:
-                    pis: {hosts: {pi-01: {}}}
-                    quantizers: {hosts: {localhost: {ansible_connection: local}}}
-                """,
+            "hosts.yml": ONE_BOARD,
             "group_vars/pis.yml": "llama_server_port: 8081\n",
             "group_vars/pis/vault.yml": "vault_llama_server_api_key: not-a-real-key\n",
         },
@@ -227,12 +231,7 @@ def test_a_vault_that_is_closed_is_no_mistake(tmp_path: Path) -> None:
     hosts = write(
         tmp_path,
         {
-            "hosts.yml": """\
-                all:
-                  children:
-                    pis: {hosts: {pi-01: {}}}
-                    quantizers: {hosts: {localhost: {ansible_connection: local}}}
-                """,
+            "hosts.yml": ONE_BOARD,
             "group_vars/pis.yml": "llama_server_host: 0.0.0.0\nllama_server_api_keys:\n  - !vault |\n"
             + indented
             + "\n",
