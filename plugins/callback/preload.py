@@ -15,7 +15,8 @@ short_description: Loads filters once, instead of once for each task and host
 description:
   - Ansible runs each task on each host in a process of its own, forked from one that has loaded no filter plugins, so
     that each of them loads all of them anew.
-  - What is loaded when the playbook begins is there in all of them, and in memory that they share. F(tests/bench/fleet_noop.py) measures it.
+  - What is loaded when the playbook begins is there in all of them, in memory that they share.
+    F(tests/bench/fleet_noop.py) measures it.
 author: ik-llama-pi
 """
 
