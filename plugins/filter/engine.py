@@ -13,6 +13,7 @@ if _UTILS not in _mu.__path__:
     _mu.__path__.append(_UTILS)
 
 from ansible.module_utils.engine import ignored_options, unused_options
+from ansible.module_utils.engine_checks import host_problems, request_problems
 
 
 def engine_ignored_options(cmake_output: str, options: dict[str, str]) -> list[str]:
@@ -24,4 +25,8 @@ class FilterModule:
     """Offers the filters to Ansible."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"engine_ignored_options": engine_ignored_options}
+        return {
+            "engine_host_problems": host_problems,
+            "engine_ignored_options": engine_ignored_options,
+            "engine_request_problems": request_problems,
+        }
