@@ -1,0 +1,46 @@
+"""Ask a compiling host once for all hosts that want the same of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils as _mu
+from ansible import constants
+from ansible.plugins.action import ActionBase
+
+_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
+if _UTILS not in _mu.__path__:
+    _mu.__path__.append(_UTILS)
+
+from ansible.module_utils.once import once
+
+
+class ActionModule(ActionBase):
+    """Options and results are those of the module.
+
+    Only within one task are answers shared, between the hosts that go through it together: a later look is a new one.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+    _supports_async = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+
+        def ask() -> dict[str, Any]:
+            return dict(self._execute_module(task_vars=variables))
+
+        if not self._task.delegate_to:
+            return ask()
+        question = [
+            self._task._uuid,
+            self._task.delegate_to,
+            sorted(variables.get("ansible_play_batch", [])),
+            self._task.args,
+        ]
+        answer: dict[str, Any] = once(constants.DEFAULT_LOCAL_TMP, json.dumps(question, sort_keys=True), ask)
+        return answer
