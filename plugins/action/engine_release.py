@@ -8,6 +8,7 @@ from typing import Any
 
 import ansible.module_utils as _mu
 from ansible import constants
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 _UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
@@ -32,7 +33,11 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
 
         def ask() -> dict[str, Any]:
-            return dict(self._execute_module(task_vars=variables))
+            try:
+                return dict(self._execute_module(task_vars=variables))
+            except AnsibleConnectionFailure as error:
+                # An answer too: the others would wait for the same host one after the other.
+                return {"unreachable": True, "msg": str(error)}
 
         if not self._task.delegate_to:
             return ask()

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+
+BOARDS = {"ansible_play_batch": ["pi-01", "pi-02"]}
+
+
+@pytest.fixture
+def ask(
+    plugin: Callable[[str, str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Run the action as one board does, with what the module answers then."""
+    action = plugin("action", "engine_release")
+    monkeypatch.setattr(action.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(action.ActionBase, "run", lambda *_: {})
+
+    def run(answer: Any, *, task: str = "1", maker: str = "builder", root: str = "/opt", boards: Any = BOARDS) -> Any:
+        asked = MagicMock(_uuid=task, delegate_to=maker, args={"root": root})
+        module = action.ActionModule(asked, *[MagicMock()] * 5)
+        module._execute_module = MagicMock(side_effect=[answer])
+        return module.run(task_vars=boards)
+
+    return run
+
+
+def test_boards_that_want_the_same_share_the_answer(ask: Callable[..., dict[str, Any]]) -> None:
+    assert ask({"key": "first"}) == {"key": "first"}
+    assert ask({"key": "second"}) == {"key": "first"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"task": "2"},
+        {"maker": "other"},
+        {"root": "/srv"},
+        {"boards": {"ansible_play_batch": ["pi-03"]}},
+        {"maker": None},
+    ],
+)
+def test_who_asks_later_or_asks_else_gets_another(ask: Callable[..., dict[str, Any]], other: dict[str, Any]) -> None:
+    assert ask({"key": "first"}) == {"key": "first"}
+    assert ask({"key": "second"}, **other) == {"key": "second"}
+
+
+def test_a_host_that_is_away_is_not_waited_for_by_each(ask: Callable[..., dict[str, Any]]) -> None:
+    away = AnsibleConnectionFailure("no route to host")
+    assert ask(away) == {"unreachable": True, "msg": "no route to host"}
+    assert ask({"key": "first"})["unreachable"]
