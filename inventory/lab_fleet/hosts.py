@@ -2,8 +2,8 @@
 """Inventory of a fleet on this machine: LAB_BOARDS boards (4), and with LAB_GATEWAY=1 a gateway before them.
 
 Their ports on 127.0.0.1 follow LAB_FLEET_PORT (2220), which is the gateway's own. Prints what Ansible's
-inventory plugin `script` reads. How the boards are reached is written out, as in the inventory of a user: a template is
-compiled again by each task on each host.
+inventory plugin `script` reads. How the boards are reached is that of inventory/lab, but written out, as in the
+inventory of a user: a template is compiled again by each task on each host.
 """
 
 from __future__ import annotations

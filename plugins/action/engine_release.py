@@ -8,7 +8,7 @@ from typing import Any
 
 import ansible.module_utils as _mu
 from ansible import constants
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 _UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
@@ -22,6 +22,7 @@ class ActionModule(ActionBase):
     """Options and results are those of the module.
 
     Only within one task are answers shared, between the hosts that go through it together: a later look is a new one.
+    Where there are more hosts than forks and the first ones failed, the others ask once more.
     """
 
     TRANSFERS_FILES = False
@@ -32,20 +33,21 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
 
-        def ask() -> dict[str, Any]:
+        def ask() -> dict[str, Any] | AnsibleError:
             try:
                 return dict(self._execute_module(task_vars=variables))
-            except AnsibleConnectionFailure as error:
-                # An answer too: the others would wait for the same host one after the other.
-                return {"unreachable": True, "msg": str(error)}
+            except AnsibleError as error:
+                # An answer too: the others would wait for the same host, or try a wrong password, one after the other.
+                return error
 
-        if not self._task.delegate_to:
-            return ask()
         question = [
             self._task._uuid,
             self._task.delegate_to,
             sorted(variables.get("ansible_play_batch", [])),
             self._task.args,
         ]
-        answer: dict[str, Any] = once(constants.DEFAULT_LOCAL_TMP, json.dumps(question, sort_keys=True), ask)
+        same = json.dumps(question, sort_keys=True)
+        answer = once(constants.DEFAULT_LOCAL_TMP, same, ask) if self._task.delegate_to else ask()
+        if isinstance(answer, AnsibleError):
+            raise answer
         return answer

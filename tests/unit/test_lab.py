@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.lab import (
     backports_source,
     board_containers,
@@ -16,6 +20,7 @@ from ansible.module_utils.lab import (
     qemu_to_renew,
 )
 
+PROJECT = Path(__file__).resolve().parents[2]
 KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 DEB822 = f"""Types: deb
 # a remark
@@ -221,3 +226,13 @@ def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards(
     assert native["rootfs"] != plan()["rootfs"]
     assert native["boards"][0]["key"] != plan()["boards"][0]["key"]
     assert plan({"architecture": "aarch64"}, {"architecture": "native"})["rootfs"] == plan()["rootfs"]
+
+
+def test_a_fleet_is_reached_as_the_labs_boards_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    monkeypatch.setenv("LAB_FLEET", "mine")
+    told = json.loads(subprocess.check_output([PROJECT / "inventory/lab_fleet/hosts.py"]))
+    text = (PROJECT / "inventory/lab/group_vars/pis/connection.yml").read_text(encoding="utf-8")
+    for variable, value in {"lab_host_cache": "/cache/ik-llama-pi", "lab_host_instance": "mine"}.items():
+        text = text.replace("{{ " + variable + " }}", value)
+    assert told["containers"]["vars"] == yaml.safe_load(text)

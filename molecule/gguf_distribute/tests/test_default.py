@@ -63,6 +63,12 @@ def test_a_far_host_that_cannot_log_in_is_told_before_it_copies(run_playbook: An
     assert "ssh-copy-id" in said
 
 
+def test_a_host_that_the_inventory_does_not_have_is_refused(run_playbook: Any) -> None:
+    run = run_playbook("molecule/gguf_distribute/converge.yml", "-e", "gguf_distribute_from=nas")
+    assert run.returncode == 2
+    assert "pi-01: gguf_distribute_from is 'nas', and no such host is in the inventory" in " ".join(run.stdout.split())
+
+
 def test_too_little_room_is_refused(run_playbook: Any, board: Any, manifest: dict[str, Any]) -> None:
     board.check_output(f"mv {FOLDER}/current.json {FOLDER}/current.gguf /tmp")
     model = f"{FOLDER}/{manifest['sha256'][:12]}"

@@ -48,7 +48,7 @@ def test_firmware_is_configured_beside_what_was_there(board: Any) -> None:
 
 def test_nothing_to_do_is_few_tasks_and_every_warning_once(run_playbook: Any) -> None:
     told = said(run_playbook("molecule/pi_base/converge.yml"))
-    # The arguments, the look, the check, and what there is to say.
+    # What looks and checks, the look, and then the role's checks: its arguments, and what was found.
     assert "ok=5 changed=0" in told
     assert told.count("pi-01: under-voltage now: use a power supply of 5 V and 5 A") == 1
     assert "pi-01: throttled since its start" in told
