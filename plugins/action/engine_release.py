@@ -8,7 +8,7 @@ from typing import Any
 
 import ansible.module_utils as _mu
 from ansible import constants
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 _UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
@@ -33,21 +33,20 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
 
-        def ask() -> dict[str, Any] | AnsibleError:
+        maker = self._task.delegate_to
+        if maker in (None, variables.get("inventory_hostname")):
+            return dict(self._execute_module(task_vars=variables))
+
+        def ask() -> dict[str, Any]:
+            # Errors are answers too: the others would wait for the same host, or try a wrong password, one after the
+            # other. It is not the board that cannot be reached.
             try:
                 return dict(self._execute_module(task_vars=variables))
+            except AnsibleConnectionFailure as error:
+                return {"failed": True, "msg": f"{maker} cannot be reached: {error}"}
             except AnsibleError as error:
-                # An answer too: the others would wait for the same host, or try a wrong password, one after the other.
-                return error
+                return {"failed": True, "msg": f"{maker}: {error}"}
 
-        question = [
-            self._task._uuid,
-            self._task.delegate_to,
-            sorted(variables.get("ansible_play_batch", [])),
-            self._task.args,
-        ]
-        same = json.dumps(question, sort_keys=True)
-        answer = once(constants.DEFAULT_LOCAL_TMP, same, ask) if self._task.delegate_to else ask()
-        if isinstance(answer, AnsibleError):
-            raise answer
+        question = [self._task._uuid, maker, sorted(variables.get("ansible_play_batch", [])), self._task.args]
+        answer: dict[str, Any] = once(constants.DEFAULT_LOCAL_TMP, json.dumps(question, sort_keys=True), ask)
         return answer

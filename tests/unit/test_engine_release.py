@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 BOARDS = {"ansible_play_batch": ["pi-01", "pi-02"]}
 
@@ -50,7 +50,20 @@ def test_who_asks_later_or_asks_else_gets_another(ask: Callable[..., dict[str, A
     assert ask({"key": "second"}, **other) == {"key": "second"}
 
 
-def test_a_host_that_is_away_is_not_waited_for_by_each(ask: Callable[..., dict[str, Any]]) -> None:
-    for answer in (AnsibleConnectionFailure("no route to host"), {"key": "first"}):
-        with pytest.raises(AnsibleConnectionFailure, match="no route to host"):
-            ask(answer)
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (AnsibleConnectionFailure("no route"), "builder cannot be reached: no route"),
+        (AnsibleError("wrong password"), "builder: wrong password"),
+    ],
+)
+def test_a_host_that_cannot_be_asked_is_tried_once(
+    ask: Callable[..., dict[str, Any]], error: AnsibleError, told: str
+) -> None:
+    assert ask(error) == {"failed": True, "msg": told}
+    assert ask({"key": "first"}) == {"failed": True, "msg": told}
+
+
+def test_a_board_that_compiles_for_itself_and_is_away_is_unreachable(ask: Callable[..., dict[str, Any]]) -> None:
+    with pytest.raises(AnsibleConnectionFailure):
+        ask(AnsibleConnectionFailure("no route"), maker="pi-01", boards={**BOARDS, "inventory_hostname": "pi-01"})
