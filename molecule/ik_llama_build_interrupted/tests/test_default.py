@@ -29,9 +29,12 @@ def job() -> dict[str, Any]:
 
 
 def steps() -> int:
-    """How many compile steps ninja has noted as done."""
-    logs = list(ROOT.glob("build/*/tree/.ninja_log"))
-    return sum(".cpp.o" in line for log in logs for line in log.read_text().splitlines())
+    """How many compile steps ninja has noted as done; a log may go while it is looked for, with its build folder."""
+    done = 0
+    for log in ROOT.glob("build/*/tree/.ninja_log"):
+        with contextlib.suppress(FileNotFoundError):
+            done += sum(".cpp.o" in line for line in log.read_text().splitlines())
+    return done
 
 
 def start(option: str, out: IO[str] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
