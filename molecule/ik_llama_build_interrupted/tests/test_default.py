@@ -38,7 +38,7 @@ def steps() -> int:
 
 
 def runs(pid: int) -> bool:
-    """Whether a process has not ended; one that ended is there until its parent, here the first process, has noticed."""
+    """Whether a process has not ended; one that has is there until its parent, here the first process, notices."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
