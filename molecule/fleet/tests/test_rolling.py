@@ -174,7 +174,7 @@ def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
     for board in boards.values():
         assert asked(board, 8080) == "abcdefghijkl"
         assert board.check_output("readlink /var/lib/llama/proven") == board.check_output(f"readlink {CURRENT}")
-    assert play("playbooks/serve.yml").returncode == 0
+    assert play("site.yml").returncode == 0
 
 
 def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
