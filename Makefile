@@ -8,7 +8,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ik-llama-pi
 VENV := $(CACHE)/venv/$(shell { cat requirements.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
 READY := $(VENV)/.ready
 # VIRTUAL=1: not containers, but a whole emulated machine.
-PLAY := ansible-playbook -i inventory/lab$(if $(VIRTUAL),_virtual)
+PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Three groups of about the same length run beside each other: these have fleets of their own, ...
 WITH_FLEETS := $(filter fleet gateway pi_metrics,$(SCENARIOS))
@@ -19,7 +19,7 @@ WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_f
 WITH_BOARDS := $(filter-out $(WITH_FLEETS) $(WITHOUT_BOARDS),$(SCENARIOS))
 export PATH := $(VENV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
-unexport CDPATH
+unexport CDPATH ANSIBLE_COLLECTIONS_PATH
 
 .PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
 
@@ -52,23 +52,23 @@ venv: $(READY) ## Install Ansible and the tools, pinned
 
 demo: venv ## Two ARM64 boards in containers, the whole chain, and their answers
 	@cat tests/demo.txt
-	@$(PLAY) playbooks/lab.yml
+	@$(PLAY) lab/playbooks/up.yml
 	@$(PLAY) site.yml
 	@$(PLAY) playbooks/ask.yml -e tokens=26
-	@$(PLAY) playbooks/lab_show.yml
+	@$(PLAY) lab/playbooks/show.yml
 
 lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them (VIRTUAL=1: a virtual Pi)
-	@$(PLAY) playbooks/lab.yml
+	@$(PLAY) lab/playbooks/up.yml
 
 lab-down: venv ## Remove the lab's boards
-	@$(PLAY) playbooks/lab_down.yml
+	@$(PLAY) lab/playbooks/down.yml
 
 verify: venv ## Say what holds on each board of INVENTORY (LIMIT names some of them); changes nothing
 	@ANSIBLE_INVENTORY="$(or $(INVENTORY),$(ANSIBLE_INVENTORY))" LIMIT="$(LIMIT)" \
 	  python -m pytest tests/verify --per-board --tb=no --no-header --disable-warnings -p no:cacheprovider -r N
 
 power-cuts: venv ## Cut a virtual Pi's power at ten random moments, and see what serves then (about an hour)
-	@ansible-playbook -i inventory/lab_virtual playbooks/lab.yml
+	@ansible-playbook -i lab/inventory/virtual.yml lab/playbooks/up.yml
 	@tests/bench/power_cuts.py
 
 test: lint unit molecule ## All tests
@@ -76,7 +76,7 @@ test: lint unit molecule ## All tests
 lint: venv ## ansible-lint, yamllint, ruff, mypy
 	@ruff check .
 	@ruff format --check .
-	@mypy plugins tests
+	@mypy .collections/ansible_collections/ik_llama/pi/plugins .collections/ansible_collections/ik_llama/lab/plugins tests
 	@yamllint --strict .
 	@ansible-lint --offline -q
 
@@ -85,7 +85,7 @@ unit: venv ## Unit tests
 
 # What all of them use is made first, so that none of them makes it twice.
 molecule: venv ## Every scenario, in three groups beside each other
-	@LAB=test $(PLAY) playbooks/lab.yml --skip-tags boards
+	@LAB=test $(PLAY) lab/playbooks/up.yml --skip-tags boards
 	@export FAILED="$$(mktemp)"; trap 'rm -f "$$FAILED"' EXIT; \
 	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit; \
 	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2; \

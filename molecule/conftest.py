@@ -12,7 +12,7 @@ import boards
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-INVENTORY = PROJECT / "inventory/lab"
+INVENTORY = PROJECT / "lab/inventory/containers.yml"
 
 
 class Lab(boards.Fleet):

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _mu
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-
-_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
-if _UTILS not in _mu.__path__:
-    _mu.__path__.append(_UTILS)
-
-from ansible.module_utils.once import once
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.once import once
 
 
 class ActionModule(ActionBase):

@@ -7,19 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _mu
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
-
-_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
-if _UTILS not in _mu.__path__:
-    _mu.__path__.append(_UTILS)
-
-from ansible.module_utils.fleet_plan import BOARDS
-from ansible.module_utils.inventory_check import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_problems
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import BOARDS
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,
     group_problems,
     misspelt,
@@ -27,7 +22,6 @@ from ansible.module_utils.inventory_check import (
     unread_files,
     where_set,
 )
-from ansible.module_utils.server import server_problems
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Cores of the boards that fleet_plan knows.

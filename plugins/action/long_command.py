@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _mu
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
-_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
-if _UTILS not in _mu.__path__:
-    _mu.__path__.append(_UTILS)
-
-from ansible.module_utils.progress import remaining
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.progress import remaining
 
 display = Display()
 

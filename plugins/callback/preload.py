@@ -30,6 +30,8 @@ class CallbackModule(CallbackBase):
         for loader in (filter_loader, test_loader):
             for _ in loader.all():
                 pass
+        # Any one filter of a collection loads all of them.
+        filter_loader.get("ik_llama.pi.is_loopback")
         # A collector that goes through all objects in each process would copy the memory that they share.
         gc.collect()
         gc.freeze()

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _mu
-
-_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
-if _UTILS not in _mu.__path__:
-    _mu.__path__.append(_UTILS)
-
-from ansible.module_utils.engine import ignored_options, unused_options
-from ansible.module_utils.engine_checks import host_problems, request_problems
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.build import ignored_options, unused_options
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.engine_checks import host_problems, request_problems
 
 
 def engine_ignored_options(cmake_output: str, options: dict[str, str]) -> list[str]:

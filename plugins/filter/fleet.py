@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _module_utils
-
-_here = str(Path(__file__).resolve().parent.parent / "module_utils")
-if _here not in _module_utils.__path__:
-    _module_utils.__path__.append(_here)
-
-from ansible.module_utils.fleet_status import changes_text, pending_changes, status_text
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.fleet_status import (
+    changes_text,
+    pending_changes,
+    status_text,
+)
 
 
 def rolling_batches(boards: int) -> list[int]:

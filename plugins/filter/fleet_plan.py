@@ -5,15 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _module_utils
-
-_here = str(Path(__file__).resolve().parent.parent / "module_utils")
-if _here not in _module_utils.__path__:
-    _module_utils.__path__.append(_here)
-
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.fleet_plan import as_markdown, as_text, board_of, fleet_plan
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import as_markdown, as_text, board_of, fleet_plan
 
 
 def planned_board(name: str, **facts: Any) -> dict[str, Any]:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _mu
-
-_UTILS = str(Path(__file__).resolve().parents[1] / "module_utils")
-if _UTILS not in _mu.__path__:
-    _mu.__path__.append(_UTILS)
-
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils import hazards
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import hazards
 
 
 def checked(entries: Any) -> Any:

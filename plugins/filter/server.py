@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _module_utils
-
-_here = str(Path(__file__).resolve().parent.parent / "module_utils")
-if _here not in _module_utils.__path__:
-    _module_utils.__path__.append(_here)
-
-from ansible.module_utils.server import is_loopback, server_arguments, server_problems, watchdog_sha256
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import (
+    is_loopback,
+    server_arguments,
+    server_problems,
+    watchdog_sha256,
+)
 
 
 class FilterModule:

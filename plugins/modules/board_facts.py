@@ -65,9 +65,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils import board
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.board_settings import BEGIN, END, FILES, SWAP_SYSTEMS
+from ansible_collections.ik_llama.pi.plugins.module_utils.board import hardware as board
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import BEGIN, END, FILES, SWAP_SYSTEMS
 
 
 class Look:

@@ -73,10 +73,11 @@ import shutil
 import subprocess
 from typing import Any
 
-from ansible.module_utils import engine, releases
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.board import cpu_features
-from ansible.module_utils.jobs import locked
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import cpu_features
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import build as engine
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import releases
 
 
 def runs_here(release: dict[str, Any]) -> bool:

@@ -89,11 +89,11 @@ import platform
 import shutil
 import time
 
-from ansible.module_utils import engine
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.board import cpu_features
-from ansible.module_utils.jobs import locked
-from ansible.module_utils.releases import current_key, inspect
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import cpu_features
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import build as engine
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.releases import current_key, inspect
 
 
 def read(path: str) -> str:

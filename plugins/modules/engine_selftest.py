@@ -72,9 +72,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-from ansible.module_utils import selftest
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.selftest import SelfTestError
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import selftest
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import SelfTestError
 
 LAST_LINES = 20
 

@@ -54,7 +54,7 @@ read:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.stamp import stamped_sha256
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import stamped_sha256
 
 
 def main() -> None:

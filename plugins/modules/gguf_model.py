@@ -138,17 +138,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gguf import GGUFError
-from ansible.module_utils.gguf_http import shown
-from ansible.module_utils.gguf_source import HUB, is_url, part_locations
-from ansible.module_utils.jobs import locked
-from ansible.module_utils.keys import content_key
-from ansible.module_utils.model_plan import Plan, PlanError, check_room, make_plan, read_gguf, table
-from ansible.module_utils.recipe import differences, effective, quantize_argv
-from ansible.module_utils.stamp import sha256_of, stamped_sha256
-from ansible.module_utils.stores import make_folder, stamp_path
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import sha256_of, stamped_sha256
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
+    Plan,
+    PlanError,
+    check_room,
+    make_plan,
+    read_gguf,
+    table,
+)
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, effective, quantize_argv
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import shown
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB, is_url, part_locations
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import make_folder, stamp_path
 
 SHOWN = 20  # of the tensors that differ
 

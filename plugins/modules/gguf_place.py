@@ -78,9 +78,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.atomic import names, point, write_file
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.stamp import read_stamp, sha256_of, write_stamp
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import read_stamp, sha256_of, write_stamp
 
 #: Root's to write, the service's to read.
 MODE = 0o644

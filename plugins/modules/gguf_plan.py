@@ -69,8 +69,8 @@ argument:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gguf_source import HUB, is_url
-from ansible.module_utils.model_plan import PlanError, check_room, make_plan
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import PlanError, check_room, make_plan
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB, is_url
 
 
 def main() -> None:

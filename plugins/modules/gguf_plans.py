@@ -71,9 +71,9 @@ argument:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.gguf_http import shown
-from ansible.module_utils.gguf_source import HUB, is_url
-from ansible.module_utils.model_plan import PlanError, make_plans
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import PlanError, make_plans
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import shown
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB, is_url
 
 
 def main() -> None:

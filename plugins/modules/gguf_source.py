@@ -113,9 +113,12 @@ import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible.module_utils.atomic import write_file
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.fetch import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import sha256_of, stamped_sha256, write_stamp
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
     AGAIN,
     CHECKSUM,
     MEANING,
@@ -128,13 +131,16 @@ from ansible.module_utils.fetch import (
     look,
     present_bytes,
 )
-from ansible.module_utils.gguf import GGUFError
-from ansible.module_utils.gguf_http import FetchError, shown
-from ansible.module_utils.gguf_source import HUB, is_url, part_locations, resolved, token_for
-from ansible.module_utils.jobs import locked
-from ansible.module_utils.keys import content_key
-from ansible.module_utils.stamp import sha256_of, stamped_sha256, write_stamp
-from ansible.module_utils.stores import fetched_folder, make_folder, stamp_path
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, shown
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import (
+    HUB,
+    is_url,
+    part_locations,
+    resolved,
+    token_for,
+)
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder, make_folder, stamp_path
 
 # A revision that always names the same files, in the URL of a Hugging Face repository.
 PINNED = re.compile(r"/resolve/[0-9a-f]{40}/")

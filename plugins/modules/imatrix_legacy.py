@@ -49,9 +49,9 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.imatrix import ImatrixError, is_gguf, write_legacy
-from ansible.module_utils.stamp import stamped_sha256
-from ansible.module_utils.stores import fetched_folder, make_folder, stamp_path
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import stamped_sha256
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import ImatrixError, is_gguf, write_legacy
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder, make_folder, stamp_path
 
 
 class WrongSum(ValueError):

@@ -84,7 +84,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.server import answer_problem
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import answer_problem
 
 
 class Server:

@@ -189,11 +189,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ansible.module_utils.atomic import point, settle, write_file
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.keys import content_key
-from ansible.module_utils.server import complaint, listeners, run_script, served_at, started_at, watchdog_sha256
-
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import point, settle, write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import (
+    complaint,
+    listeners,
+    run_script,
+    served_at,
+    started_at,
+    watchdog_sha256,
+)
 
 POINTERS = ("current", "proven", "previous")
 

@@ -48,8 +48,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.fleet_status import last_answer
-from ansible.module_utils.server import started_at
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.fleet_status import last_answer
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import started_at
 
 LINES = 5000
 

@@ -95,8 +95,8 @@ import uuid
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.jobs import locked
-from ansible.module_utils.progress import parse, tail
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.progress import parse, tail
 
 TAIL_BYTES = 64 * 1024
 # The largest files of the engine take a board's compiler some minutes.

@@ -19,13 +19,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ansible.module_utils as _module_utils
 import yaml
 
-_module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "plugins/module_utils"))
-
-from ansible.module_utils.gguf import read_header  # noqa: E402
-from ansible.module_utils.recipe import Recipe, load_recipe, plain, predict, quantize_argv  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "verify"))
+import project_collection  # noqa: F401
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import (
+    Recipe,
+    load_recipe,
+    plain,
+    predict,
+    quantize_argv,
+)
 
 TENSOR = re.compile(r"^\[ *\d+/ *\d+\] +(\S+) - \[.*?\], type = +(\S+), (?s:(.*?))size = ", re.MULTILINE)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure a run of site.yml that has nothing to do, on one board and on eight: seconds, and tasks for each board.
 
-Starts eight containers of this machine's own kind (inventory/lab_fleet), runs site.yml until nothing changes, then
+Starts eight containers of this machine's own kind (lab/inventory/fleet.py), runs site.yml until nothing changes, then
 measures each of both several times, in turn, and takes the fastest::
 
     tests/bench/fleet_noop.py --rounds 3
@@ -25,7 +25,7 @@ def playbook(*arguments: str) -> tuple[float, str]:
     """Seconds and output of ansible-playbook on the fleet; it must succeed."""
     begun = time.monotonic()
     run = subprocess.run(
-        ["ansible-playbook", "-i", "inventory/lab_fleet", *arguments],
+        ["ansible-playbook", "-i", "lab/inventory/fleet.py", *arguments],
         cwd=PROJECT,
         env={**os.environ, "LAB_BOARDS": str(BOARDS), "ANSIBLE_FORCE_COLOR": "false"},
         capture_output=True,
@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    playbook("playbooks/lab.yml")
+    playbook("lab/playbooks/up.yml")
     playbook("site.yml")
     seconds: dict[int, list[float]] = {1: [], BOARDS: []}
     tasks: set[int] = set()

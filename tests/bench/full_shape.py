@@ -20,18 +20,19 @@ import random
 import sys
 from pathlib import Path
 
-import ansible.module_utils as _module_utils
 import gguf
 import numpy as np
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
-_module_utils.__path__.append(str(PROJECT / "plugins/module_utils"))
-sys.path[:0] = [str(PROJECT / "tests/unit"), str(PROJECT / "roles/lab_host/files")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "verify"))
+import project_collection  # noqa: E402, F401
+
+sys.path[:0] = [str(PROJECT / "tests/unit"), str(PROJECT / "lab/roles/lab_host/files")]
 
 from alphabet_model import CHAT_TEMPLATE, SPECIAL, byte_tokens  # noqa: E402
-from ansible.module_utils.gguf import TYPES, Tensor, padded, tensor_bytes  # noqa: E402
-from ansible.module_utils.recipe import load_recipe, predict_type  # noqa: E402
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYPES, Tensor, padded, tensor_bytes  # noqa: E402
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import load_recipe, predict_type  # noqa: E402
 from gguf_files import QWEN35_METADATA, qwen35_tensors  # noqa: E402
 
 LAYERS = 40

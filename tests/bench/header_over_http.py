@@ -14,13 +14,13 @@ import sys
 import time
 from pathlib import Path
 
-import ansible.module_utils as _module_utils
-
 PROJECT = Path(__file__).resolve().parents[2]
-_module_utils.__path__.append(str(PROJECT / "plugins/module_utils"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "verify"))
+import project_collection  # noqa: E402, F401
+
 sys.path.insert(0, str(PROJECT / "tests/unit"))
 
-from ansible.module_utils.gguf_source import open_source  # noqa: E402
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import open_source  # noqa: E402
 from range_server import TOKEN, Server  # noqa: E402
 
 

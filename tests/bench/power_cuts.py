@@ -31,7 +31,7 @@ sys.path.insert(0, str(PROJECT / "tests/verify"))
 
 from boards import Fleet, ask  # noqa: E402
 
-INVENTORY = PROJECT / "inventory/lab_virtual"
+INVENTORY = PROJECT / "lab/inventory/virtual.yml"
 NAME = "pi-01"
 LETTERS = "abcdefghijkl"
 KINDS = ["upgrade", "site.yml"]
@@ -113,7 +113,7 @@ class VirtualPi:
 
     def boot(self) -> float:
         """Start it, and wait until it is up. Returns seconds."""
-        run = Run("playbooks/lab.yml", "--tags", "boards")
+        run = Run("lab/playbooks/up.yml", "--tags", "boards")
         code, seconds = run.end()
         if code:
             raise SystemExit(f"the board does not boot:\n{run.said()}")
@@ -121,7 +121,7 @@ class VirtualPi:
 
     def empty(self) -> None:
         """Replace it by one that has nothing yet."""
-        Run("playbooks/lab_down.yml").end()
+        Run("lab/playbooks/down.yml").end()
         self.boot()
 
     def serving(self) -> str:

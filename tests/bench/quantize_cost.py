@@ -51,7 +51,13 @@ def main() -> None:
         "gguf_quantize_imatrix": "",
         "gguf_quantize_recipe": str(asked.models.absolute() / "cost.yml"),
     }
-    playbook = ["ansible-playbook", "--inventory=inventory/lab", "playbooks/quantize.yml", "-e", json.dumps(variables)]
+    playbook = [
+        "ansible-playbook",
+        "--inventory=lab/inventory/containers.yml",
+        "playbooks/quantize.yml",
+        "-e",
+        json.dumps(variables),
+    ]
     around = cpu_seconds(playbook, str(PROJECT))
     jobs = asked.models / ".jobs/quantize"
     engine = json.loads((jobs / "exit.json").read_text(encoding="utf-8"))["cpu_seconds"]

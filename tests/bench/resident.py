@@ -23,12 +23,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _module_utils
-
-_module_utils.__path__.append(str(Path(__file__).resolve().parents[2] / "plugins/module_utils"))
-
-from ansible.module_utils.footprint import at_start, footprint, hyperparameters  # noqa: E402
-from ansible.module_utils.gguf import read_header  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "verify"))
+import project_collection  # noqa: F401
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import at_start, footprint, hyperparameters
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
 
 MIB = 1 << 20
 URL = "http://127.0.0.1:18099"

@@ -6,7 +6,7 @@ import io
 import struct
 from typing import Any
 
-from ansible.module_utils.gguf import TYPES, Tensor, padded, tensor_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYPES, Tensor, padded, tensor_bytes
 
 
 def text(value: str) -> bytes:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.atomic import names, point, write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, write_file
 
 
 def test_a_pointer_moves_even_over_what_an_interruption_left(tmp_path: Path) -> None:

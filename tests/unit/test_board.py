@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.board import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import (
     board_problems,
     board_warnings,
     cpu_features,

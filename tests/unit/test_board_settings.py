@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.board_settings import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import (
     GOVERNOR,
     JOURNAL,
     NO_DPHYS,

@@ -4,7 +4,7 @@ import io
 from typing import Any
 
 import pytest
-from ansible.module_utils import engine
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import build as engine
 
 HOW = {
     "system": "Linux",
@@ -103,7 +103,7 @@ def test_target_cpu_says_what_the_release_runs_on() -> None:
 
 
 def test_key_follows_all_that_makes_the_release() -> None:
-    of = {
+    of: dict[str, Any] = {
         "commit": "a" * 40,
         "options": {"A": "ON"},
         "compiler": "c++ 12",

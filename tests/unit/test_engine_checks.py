@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.engine_checks import host_problems, request_problems
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.engine_checks import host_problems, request_problems
 
 REQUEST = {"version": "main", "targets": ["llama-server"], "cross": False, "openblas": True}
 HOW: dict[str, Any] = {"strategy": "native", "native": True, "own": True, "maker": "pi-01"}

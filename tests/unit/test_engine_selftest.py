@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible.module_utils.selftest import SelfTestError
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import SelfTestError
 
 Plugin = Callable[[str, str], ModuleType]
 

@@ -11,10 +11,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils import gguf_http
-from ansible.module_utils.fetch import CHECKSUM, Link, Remote, aria2_argv, aria2_input, file_name, link, look
-from ansible.module_utils.gguf_http import FetchError
-from ansible.module_utils.stores import fetched_folder
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import remote as gguf_http
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
+    CHECKSUM,
+    Link,
+    Remote,
+    aria2_argv,
+    aria2_input,
+    file_name,
+    link,
+    look,
+)
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder
 from range_server import TOKEN, Server
 
 CONTENT = b"a model" * 10000

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import stamp as stamps
-from ansible.module_utils.stamp import stamped_sha256
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.ik_llama.pi.plugins.module_utils.common import stamp as stamps
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import stamped_sha256
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 

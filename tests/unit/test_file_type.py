@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.file_type import own_choices
-from ansible.module_utils.gguf import Tensor, read_header
-from ansible.module_utils.imatrix import Imatrix
-from ansible.module_utils.recipe import RecipeError, plain, predict, quantize_argv
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.file_type import own_choices
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Tensor, read_header
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import RecipeError, plain, predict, quantize_argv
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 
 SOURCE = read_header(stream(QWEN35_METADATA, qwen35_tensors("q8_0")))

@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils.fleet_plan import BOARDS, as_markdown, as_text, board_of, fleet_plan
-from ansible.module_utils.model_plan import PlanError, make_plans
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import PlanError, make_plans
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import (
+    BOARDS,
+    as_markdown,
+    as_text,
+    board_of,
+    fleet_plan,
+)
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
 
 RECIPES = Path(__file__).resolve().parents[2] / "roles/gguf_quantize/files/recipes"

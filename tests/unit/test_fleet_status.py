@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible.module_utils.fleet_status import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.fleet_status import (
     changed_options,
     changes_text,
     duration,

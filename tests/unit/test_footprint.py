@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from ansible.module_utils.footprint import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import (
     at_start,
     bits,
     bytes_per_token,
@@ -12,11 +14,11 @@ from ansible.module_utils.footprint import (
     read_share,
     tokens_per_second,
 )
-from ansible.module_utils.gguf import GGUFError, Tensor, read_header
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError, Tensor, read_header
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 
 MIB = 1 << 20
-PLAN = {
+PLAN: dict[str, Any] = {
     "hparams": hyperparameters(read_header(stream(QWEN35_METADATA, qwen35_tensors()))),
     "tensor_bytes": 12_218_867_968,
 }
@@ -80,7 +82,7 @@ def test_nonsense_is_refused() -> None:
         footprint(PLAN, 4096, cache_type_k="q9")
 
 
-OPTIONS = {"context": 16384, "parallel": 1, "ctx_checkpoints": 4, "cache_ram_mib": 0}
+OPTIONS: dict[str, Any] = {"context": 16384, "parallel": 1, "ctx_checkpoints": 4, "cache_ram_mib": 0}
 
 
 def test_the_longest_context_is_the_longest() -> None:

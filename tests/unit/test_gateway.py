@@ -6,7 +6,13 @@ import hashlib
 from typing import Any
 
 import pytest
-from ansible.module_utils.gateway import gateway_plan, gateway_problems, reached, secret_files, shared_key
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
+    gateway_plan,
+    gateway_problems,
+    reached,
+    secret_files,
+    shared_key,
+)
 
 CLIENT = "a-key-of-a-client-0123456789"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from ansible.module_utils.gguf import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
     MAX_ARRAY,
     TYPES,
     TYPES_BY_ID,
@@ -18,7 +18,7 @@ from ansible.module_utils.gguf import (
     read_header,
     tensor_bytes,
 )
-from ansible.module_utils.imatrix import Imatrix, ImatrixError, read_imatrix
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix, ImatrixError, read_imatrix
 from gguf.constants import GGML_QUANT_SIZES
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors, stream, text
 from hypothesis import given, settings

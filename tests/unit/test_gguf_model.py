@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.module_utils.gguf import Tensor, file_bytes, tensor_bytes
-from ansible.module_utils.model_plan import PlanError, check_room, make_plan
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import PlanError, check_room, make_plan
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Tensor, file_bytes, tensor_bytes
 from gguf_files import header_bytes
 from range_server import Server
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import struct
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from ansible.module_utils import gguf_http
-from ansible.module_utils.gguf import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import remote as gguf_http
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
     GGUFError,
     Tensor,
     file_bytes,
@@ -20,8 +22,14 @@ from ansible.module_utils.gguf import (
     read_header,
     tensor_bytes,
 )
-from ansible.module_utils.gguf_http import FetchError, RangeFile, ask, origin, shown
-from ansible.module_utils.gguf_source import is_url, open_source, part_locations, repository_url, resolved
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, RangeFile, ask, origin, shown
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import (
+    is_url,
+    open_source,
+    part_locations,
+    repository_url,
+    resolved,
+)
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -135,7 +143,7 @@ def test_no_server_at_all(server: Server) -> None:
 
 
 def test_never_from_encrypted_to_plain() -> None:
-    request = gguf_http.urllib.request.Request("https://a.test/x", headers={"Authorization": "Bearer t"})
+    request = urllib.request.Request("https://a.test/x", headers={"Authorization": "Bearer t"})
     with pytest.raises(FetchError, match="not encrypted"):
         gguf_http._Redirects().redirect_request(request, io.BytesIO(), 302, "", cast(Any, {}), "http://a.test/x")
     told = gguf_http._Redirects().redirect_request(
@@ -223,7 +231,7 @@ class Lying(RangeFile):
 
     def _receive(self, first: int, last: int) -> None:
         if not self.pieces:
-            raise gguf_http.http.client.IncompleteRead(b"")
+            raise http.client.IncompleteRead(b"")
         start, size, content = self.pieces.pop(0)
         response = io.BytesIO(content)
         response.status = 206  # type: ignore[attr-defined]

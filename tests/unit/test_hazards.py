@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible.module_utils import hazards
-from ansible.module_utils.footprint import ROUNDED_ON_ARM
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import ROUNDED_ON_ARM
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import hazards
 
 FILE = Path(__file__).resolve().parents[2] / "roles/ik_llama_build/files/hazards.yml"
 KNOWN = yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -10,7 +10,13 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
-from ansible.module_utils.imatrix import Imatrix, ImatrixError, is_gguf, read_imatrix, write_legacy
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import (
+    Imatrix,
+    ImatrixError,
+    is_gguf,
+    read_imatrix,
+    write_legacy,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,9 +9,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.footprint import hyperparameters
-from ansible.module_utils.gguf import read_header
-from ansible.module_utils.inventory_check import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import hyperparameters
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,
     group_problems,
     misspelt,
@@ -113,7 +113,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
 
 
 def test_the_inventories_of_the_project_are_right() -> None:
-    for inventory in ("inventory/hosts.yml", "inventory/lab", "inventory/lab_fleet"):
+    for inventory in ("inventory/sample/hosts.yml", "lab/inventory/containers.yml", "lab/inventory/fleet.py"):
         code, said = validate(PROJECT / inventory)
         assert code == 0, said
 

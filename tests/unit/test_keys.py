@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.keys import canonical_json, content_key
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import canonical_json, content_key
 
 
 def test_order_of_names_does_not_matter() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.lab import (
+from ansible_collections.ik_llama.lab.plugins.module_utils.lab import (
     backports_source,
     board_containers,
     debian_sources,
@@ -95,7 +95,7 @@ def test_old_emulators_are_told_from_new(versions: dict[str, str], renewed: list
 
 
 def test_containers_are_read_from_podman() -> None:
-    listed = [
+    listed: list[dict[str, Any]] = [
         {
             "Names": ["demo-pi-01"],
             "State": "running",
@@ -231,8 +231,9 @@ def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards(
 def test_a_fleet_is_reached_as_the_labs_boards_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     monkeypatch.setenv("LAB_FLEET", "mine")
-    told = json.loads(subprocess.check_output([PROJECT / "inventory/lab_fleet/hosts.py"]))
-    text = (PROJECT / "inventory/lab/group_vars/pis/connection.yml").read_text(encoding="utf-8")
+    told = json.loads(subprocess.check_output([PROJECT / "lab/inventory/fleet.py"]))
+    text = (PROJECT / "lab/inventory/group_vars/arm64_boards.yml").read_text(encoding="utf-8")
     for variable, value in {"lab_host_cache": "/cache/ik-llama-pi", "lab_host_instance": "mine"}.items():
         text = text.replace("{{ " + variable + " }}", value)
-    assert told["containers"]["vars"] == yaml.safe_load(text)
+    connection = {name: value for name, value in yaml.safe_load(text).items() if name.startswith("ansible_")}
+    assert told["native_containers"]["vars"] == connection

@@ -122,15 +122,13 @@ def run_ansible(arguments: dict[str, Any], *options: str) -> tuple[int, dict[str
         [
             Path(sys.executable).with_name("ansible"), "localhost", "-c", "local",
             "-e", f"ansible_python_interpreter={sys.executable}",
-            "-m", "long_command", "-a", json.dumps(arguments), *options,
+            "-m", "ik_llama.pi.long_command", "-a", json.dumps(arguments), *options,
         ],
         cwd=ROOT,
         env={
             **os.environ,
             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-            "ANSIBLE_LIBRARY": str(ROOT / "plugins/modules"),
-            "ANSIBLE_MODULE_UTILS": str(ROOT / "plugins/module_utils"),
-            "ANSIBLE_ACTION_PLUGINS": str(ROOT / "plugins/action"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".collections"),
         },
         capture_output=True,
         text=True,

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.board import throttled
-from ansible.module_utils.metrics import asked_addresses, metrics_problems, web_configuration
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import throttled
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.metrics import (
+    asked_addresses,
+    metrics_problems,
+    web_configuration,
+)
 
 ROLE = Path(__file__).resolve().parents[2] / "roles/pi_metrics"
 HASHED = "$2b$10$" + "a" * 53

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.once import once
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.once import once
 
 
 def test_one_process_asks_and_all_get_its_answer(tmp_path: Path) -> None:

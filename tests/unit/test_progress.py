@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible.module_utils.progress import parse, remaining, tail
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.progress import parse, remaining, tail
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.footprint import ROUNDED_ON_ARM, bits, bytes_per_token, hyperparameters
-from ansible.module_utils.gguf import Header, Tensor, read_header
-from ansible.module_utils.imatrix import Imatrix
-from ansible.module_utils.recipe import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import (
+    ROUNDED_ON_ARM,
+    bits,
+    bytes_per_token,
+    hyperparameters,
+)
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Header, Tensor, read_header
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import (
     Prediction,
     Recipe,
     RecipeError,

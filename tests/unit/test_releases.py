@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import releases
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import releases
 
 KEY = "0123456789ab"
 

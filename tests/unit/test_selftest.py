@@ -11,8 +11,8 @@ from typing import Any
 import gguf as reference
 import numpy as np
 import pytest
-from ansible.module_utils import selftest
-from ansible.module_utils.gguf import TYPES, Header, read_header, tensor_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import selftest
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYPES, Header, read_header, tensor_bytes
 
 KNOWN = [kind for kind in selftest.BLOCKS if kind.upper() in reference.GGMLQuantizationType.__members__]
 

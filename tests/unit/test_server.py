@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.footprint import hyperparameters
-from ansible.module_utils.gguf import read_header
-from ansible.module_utils.server import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import hyperparameters
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import (
     answer_problem,
     complaint,
     is_loopback,

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from ansible.module_utils.stamp import read_stamp, sha256_of, write_stamp
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import read_stamp, sha256_of, write_stamp
 
 
 @pytest.fixture

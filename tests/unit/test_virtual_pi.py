@@ -10,9 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible.module_utils.virtual_pi import image_key, machine_key, qemu_arguments
+from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import image_key, machine_key, qemu_arguments
 
-WRITER = Path(__file__).resolve().parents[2] / "roles/virtual_pi/files/make_image.py"
+WRITER = Path(__file__).resolve().parents[2] / "lab/roles/virtual_pi/files/make_image.py"
 BOARD: dict[str, Any] = {
     "name": "pi-01",
     "image": "/cache/virtual/0123456789ab",
@@ -73,7 +73,7 @@ def test_modules_are_loaded_after_what_they_depend_on(writer: ModuleType) -> Non
 
 
 def test_a_number_that_is_now_another_process_is_no_machine(plugin: Any, tmp_path: Path) -> None:
-    board = plugin("modules", "virtual_board")
+    board = plugin("modules", "virtual_board", "lab")
     assert board.process(tmp_path) == 0
     (tmp_path / "pid").write_text(str(os.getpid()))
     assert board.process(tmp_path) == 0
@@ -81,7 +81,7 @@ def test_a_number_that_is_now_another_process_is_no_machine(plugin: Any, tmp_pat
 
 
 def test_stopping_is_a_power_cut(plugin: Any, tmp_path: Path) -> None:
-    board = plugin("modules", "virtual_board")
+    board = plugin("modules", "virtual_board", "lab")
     # Like QEMU, it is told of the file; unlike QEMU it does not write it.
     argv = ["sh", "-c", "echo up; read line", "machine", str(tmp_path / "pid")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine:

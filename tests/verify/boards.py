@@ -20,13 +20,12 @@ from ansible import constants
 from ansible.cli import CLI
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar
 from ansible.vars.manager import VariableManager
 from paramiko import SSHException
+from project_collection import PROJECT
 from testinfra.backend.paramiko import ParamikoBackend
 
-PROJECT = Path(__file__).resolve().parents[2]
 __all__ = ["PROJECT", "Fleet", "SSHException", "ask", "completion", "look", "process", "request"]
 
 #: Roles whose variables are asked for: where the inventory is silent, their defaults hold.
@@ -71,7 +70,6 @@ def ssh_options(words: str) -> dict[str, str]:
 @functools.cache
 def ansible_loader() -> DataLoader:
     """Reads Ansible's files, those in a vault too where ANSIBLE_VAULT_PASSWORD_FILE opens it. Ansible allows one."""
-    init_plugin_loader()
     loader = DataLoader()
     identities = list(constants.DEFAULT_VAULT_IDENTITY_LIST)
     loader.set_vault_secrets(CLI.setup_vault_secrets(loader, identities, auto_prompt=False))

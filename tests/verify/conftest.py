@@ -1,6 +1,6 @@
 """`make verify`: what holds on each board of an inventory. Nothing is changed on any of them.
 
-ANSIBLE_INVENTORY names the inventory (inventory/hosts.yml), LIMIT some of its hosts, in Ansible's way.
+ANSIBLE_INVENTORY names the inventory (inventory/mine), LIMIT some of its hosts, in Ansible's way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from boards import PROJECT, Fleet, SSHException
 
-INVENTORY = os.environ.get("ANSIBLE_INVENTORY") or str(PROJECT / "inventory/hosts.yml")
+INVENTORY = os.environ.get("ANSIBLE_INVENTORY") or str(PROJECT / "inventory/mine")
 LIMIT = os.environ.get("LIMIT", "")
 FLEET = Fleet(INVENTORY, LIMIT)
 WORDS = {"passed": "holds", "failed": "FAILS", "skipped": "cannot be known"}

@@ -6,15 +6,10 @@ import json
 import re
 from typing import Any
 
-import ansible.module_utils as _module_utils
 import pytest
-from boards import PROJECT, completion, look, request
-
-if str(PROJECT / "plugins/module_utils") not in _module_utils.__path__:
-    _module_utils.__path__.append(str(PROJECT / "plugins/module_utils"))
-
-from ansible.module_utils.board import throttled
-from ansible.module_utils.server import server_arguments
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import throttled
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_arguments
+from boards import completion, look, request
 
 ROOT = "/var/lib/llama"
 UNIT = "/etc/systemd/system/llama-server.service"

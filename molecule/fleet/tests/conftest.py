@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
-INVENTORY = PROJECT / "inventory/lab_fleet"
+INVENTORY = PROJECT / "lab/inventory/fleet.py"
 BOARDS = ("pi-01", "pi-02", "pi-03", "pi-04")
 #: Asks /health ten times a second and notes when it said yes.
 PROBE = """

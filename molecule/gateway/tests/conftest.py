@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 SCENARIO = Path(__file__).resolve().parents[1]
-INVENTORY = SCENARIO.parents[1] / "inventory/lab_fleet"
+INVENTORY = SCENARIO.parents[1] / "lab/inventory/fleet.py"
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _module_utils
 import pytest
 import yaml
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Header, read_header
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import read_imatrix
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, plain, predict, quantize_argv
 
 PROJECT = Path(__file__).resolve().parents[3]
-_module_utils.__path__.append(str(PROJECT / "plugins/module_utils"))
 
-from ansible.module_utils.gguf import Header, read_header  # noqa: E402
-from ansible.module_utils.imatrix import read_imatrix  # noqa: E402
-from ansible.module_utils.recipe import differences, plain, predict, quantize_argv  # noqa: E402
 
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "models/alphabet"
 POINTER = FOLDER / "rpi5-16gb-card.json"
@@ -197,7 +195,7 @@ def start(*variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [
             "ansible-playbook",
-            f"--inventory={PROJECT}/inventory/lab",
+            f"--inventory={PROJECT}/lab/inventory/containers.yml",
             *(f"--extra-vars={variable}" for variable in variables),
             str(PROJECT / "molecule/gguf_quantize/converge.yml"),
         ],

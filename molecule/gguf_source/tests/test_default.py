@@ -12,18 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-import ansible.module_utils as _module_utils
 import pytest
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
 
 PROJECT = Path(__file__).resolve().parents[3]
-_module_utils.__path__.append(str(PROJECT / "plugins/module_utils"))
 
-from ansible.module_utils.gguf import read_header  # noqa: E402
 
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 MODELS = FOLDER / "models"
 TOKEN = "hf_tokenOfTheTests"
-COMMAND = ["ansible-playbook", f"--inventory={PROJECT}/inventory/lab", f"{PROJECT}/molecule/gguf_source/converge.yml"]
+COMMAND = [
+    "ansible-playbook",
+    f"--inventory={PROJECT}/lab/inventory/containers.yml",
+    f"{PROJECT}/molecule/gguf_source/converge.yml",
+]
 
 
 def requests() -> list[dict[str, Any]]:

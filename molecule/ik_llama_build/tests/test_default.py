@@ -19,7 +19,9 @@ ROOT = "/opt/ik_llama"
 @pytest.fixture(scope="module")
 def board() -> Any:
     # The inventory's variables are templates; only Ansible itself can read them.
-    return testinfra.get_host(f"ansible://pi-01?force_ansible=true&ansible_inventory={PROJECT}/inventory/lab")
+    return testinfra.get_host(
+        f"ansible://pi-01?force_ansible=true&ansible_inventory={PROJECT}/lab/inventory/containers.yml"
+    )
 
 
 @pytest.fixture(scope="module")

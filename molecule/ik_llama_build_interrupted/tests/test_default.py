@@ -49,7 +49,7 @@ def start(option: str, out: IO[str] | int = subprocess.DEVNULL) -> subprocess.Po
     """Start a build under a key of its own, as somebody at a terminal does."""
     variables = json.dumps({"ik_llama_build_cmake_options": {option: 1}})
     return subprocess.Popen(
-        ["ansible-playbook", "-i", "inventory/lab", CONVERGE, "-e", variables],
+        ["ansible-playbook", "-i", "lab/inventory/containers.yml", CONVERGE, "-e", variables],
         cwd=PROJECT,
         stdout=out,
         stderr=subprocess.STDOUT,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-INVENTORY = Path(__file__).resolve().parents[3] / "inventory/lab_fleet"
+INVENTORY = Path(__file__).resolve().parents[3] / "lab/inventory/fleet.py"
 
 
 @pytest.fixture(scope="session")

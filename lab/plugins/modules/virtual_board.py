@@ -1,0 +1,164 @@
+#!/usr/bin/python
+"""Ansible module: one virtual Pi on this machine."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: virtual_board
+short_description: One virtual Pi on this machine
+description:
+  - With C(state=started) the machine runs, from a disk of its own that holds what differs from the image. A machine
+    made from another image, or of another size or port, is replaced by an empty one.
+  - With C(state=stopped) it is gone at once, as after a power cut. Its disk stays.
+  - With C(state=absent) its disk goes too.
+options:
+  state:
+    description: What to reach.
+    type: str
+    choices: [started, stopped, absent]
+    default: started
+  folder:
+    description: Folder of this machine, with its disk, console.log, pid and the socket qmp.
+    type: path
+    required: true
+  name:
+    description: Name of the board, and its host name.
+    type: str
+  image:
+    description: Folder with vmlinuz, initrd and root.ext4.
+    type: path
+  keys:
+    description: Folder with host key and authorized_keys; the board can read it.
+    type: path
+  ssh_port:
+    description: Port on 127.0.0.1 where its SSH answers.
+    type: int
+  memory_mib:
+    description: Its memory in MiB.
+    type: int
+    default: 3072
+  cores:
+    description: Its processor's cores.
+    type: int
+    default: 2
+author: ik-llama-pi
+"""
+
+EXAMPLES = """
+- name: Start a virtual Pi
+  virtual_board:
+    folder: /root/.cache/ik-llama-pi/lab/virtual/machines/pi-01
+    name: pi-01
+    image: /root/.cache/ik-llama-pi/virtual/0123456789ab
+    keys: /root/.cache/ik-llama-pi/lab/virtual/boards/pi-01
+    ssh_port: 2231
+"""
+
+RETURN = """
+running:
+  description: Whether it ran before.
+  returned: always
+  type: bool
+kvm:
+  description: Whether this machine lends its own processor. If not, one is emulated.
+  returned: always
+  type: bool
+"""
+
+import json
+import os
+import platform
+import shutil
+import signal
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import machine_key, qemu_arguments
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
+
+
+def process(folder: Path) -> int:
+    """Number of the machine's process, 0 if it does not run. A number that now is another process's does not count."""
+    try:
+        pid = int((folder / "pid").read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return 0
+    return pid if str(folder / "pid").encode() in words else 0
+
+
+def stop(folder: Path) -> bool:
+    """Cut the power, and wait until the process is gone. Returns whether there was one."""
+    pid = process(folder)
+    if pid:
+        os.kill(pid, signal.SIGKILL)
+        while process(folder):
+            time.sleep(0.05)
+    return bool(pid)
+
+
+def made_from(folder: Path) -> str:
+    """Key of the machine whose disk this is, empty if there is none."""
+    try:
+        return str(json.loads((folder / "board.json").read_text())["key"]) if (folder / "disk.qcow2").exists() else ""
+    except (OSError, ValueError, LookupError):
+        return ""
+
+
+def start(module: AnsibleModule, folder: Path, kvm: bool) -> bool:
+    """Have the machine run. Returns whether anything was done for it."""
+    board = module.params
+    key = machine_key(board)
+    fresh = made_from(folder) != key
+    if process(folder) and not fresh:
+        return False
+    if module.check_mode:
+        return True
+    if fresh:
+        stop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, mode=0o700)
+        base = ["-b", f"{board['image']}/root.ext4", "-F", "raw"]
+        module.run_command(
+            ["qemu-img", "create", "-q", "-f", "qcow2", *base, str(folder / "disk.qcow2")], check_rc=True
+        )
+        write_file(folder / "board.json", json.dumps({"key": key}) + "\n")
+    (folder / "pid").unlink(missing_ok=True)
+    module.run_command(qemu_arguments(board, kvm), check_rc=True)
+    return True
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+            "folder": {"type": "path", "required": True},
+            "name": {"type": "str"},
+            "image": {"type": "path"},
+            "keys": {"type": "path", "no_log": False},
+            "ssh_port": {"type": "int"},
+            "memory_mib": {"type": "int", "default": 3072},
+            "cores": {"type": "int", "default": 2},
+        },
+        required_if=[("state", "started", ["name", "image", "keys", "ssh_port"])],
+        supports_check_mode=True,
+    )
+    folder = Path(module.params["folder"])
+    running = bool(process(folder))
+    kvm = platform.machine() == "aarch64" and os.access("/dev/kvm", os.R_OK | os.W_OK)
+    if module.params["state"] == "started":
+        changed = start(module, folder, kvm)
+    else:
+        absent = module.params["state"] == "absent"
+        changed = running or (absent and folder.exists())
+        if not module.check_mode:
+            stop(folder)
+            if absent:
+                shutil.rmtree(folder, ignore_errors=True)
+    module.exit_json(changed=changed, running=running, kvm=kvm)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""The sha256 of large files, computed once.
+
+A stamp is a small JSON file beside the large one: `size` (bytes), `mtime_ns` and `sha256`. As long as size and
+modification time agree, the file is not read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
+
+CHUNK = 8 << 20  # bytes read at once
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file, read in pieces. OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_stamp(path: Path, stamp: Path) -> str | None:
+    """The sha256 that the stamp gives for this very state of the file, None if it does not."""
+    try:
+        noted = json.loads(stamp.read_text(encoding="utf-8"))
+        status = path.stat()
+        if (noted["size"], noted["mtime_ns"]) == (status.st_size, status.st_mtime_ns):
+            return str(noted["sha256"])
+    except (OSError, ValueError, LookupError, TypeError):
+        pass
+    return None
+
+
+def write_stamp(path: Path, stamp: Path, sha256: str) -> None:
+    """Note the sha256 of the file as it is now. The stamp is there whole or not at all."""
+    status = path.stat()
+    noted = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
+    write_file(stamp, json.dumps(noted) + "\n")
+
+
+def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
+    """The file's sha256, and whether the file had to be read for it; with ``keep`` the stamp is written then.
+
+    Raises OSError, also where the file changes while it is read.
+    """
+    known = read_stamp(path, stamp)
+    if known:
+        return known, False
+    before = path.stat()
+    sha256 = sha256_of(path)
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise OSError(f"{path} changes while it is read; let what writes it end, and run again")
+    if keep:
+        write_stamp(path, stamp, sha256)
+    return sha256, True
