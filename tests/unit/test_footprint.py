@@ -88,7 +88,7 @@ OPTIONS: dict[str, Any] = {"context": 16384, "parallel": 1, "ctx_checkpoints": 4
 def test_the_longest_context_is_the_longest() -> None:
     room = 14794 * MIB
     longest = longest_context(PLAN, OPTIONS, room)
-    options = {"parallel": 1, "ctx_checkpoints": 4, "cache_ram_mib": 0}
+    options: dict[str, Any] = {"parallel": 1, "ctx_checkpoints": 4, "cache_ram_mib": 0}
     assert footprint(PLAN, longest, **options)["total"] <= room < footprint(PLAN, longest + 256, **options)["total"]
     assert longest_context(PLAN, OPTIONS, 1 << 50) == PLAN["hparams"]["context"]
     assert longest_context(PLAN, OPTIONS, 11 << 30) == 0
