@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import board_problems, board_warnings
-from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import board_steps, config_lines
+from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import board_plan, config_lines
 
 
 class FilterModule:
@@ -13,6 +13,6 @@ class FilterModule:
         return {
             "board_problems": board_problems,
             "board_warnings": board_warnings,
-            "board_steps": board_steps,
-            "config_lines": config_lines,
+            "board_plan": board_plan,
+            "board_config_lines": config_lines,
         }

@@ -1,20 +1,20 @@
 #!/usr/bin/python
-"""Ansible module: what this board is, in one look."""
+"""Ansible module: get facts about a board."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: board_facts
-short_description: What this board is, in one look
+short_description: Get facts about a board
 description:
   - Reads what the roles need to know of a board from the kernel's and dpkg's own files, and from the firmware where
     C(vcgencmd) is there.
-  - Returns it as the fact C(pi_base_board), so that later roles need not look again.
+  - Returns it as the fact C(pi_base_board), so that it is read once for all roles.
   - What cannot be known, as in a container or on another machine, is null or empty.
 options:
   disk_path:
-    description: Folder whose file system is looked at. Where it does not exist yet, its nearest parent.
+    description: Folder whose file system is described. Where it does not exist yet, its nearest parent is.
     type: path
     default: /var/lib
   packages:
@@ -34,8 +34,8 @@ author: ik-llama-pi
 """
 
 EXAMPLES = """
-- name: Look at the board
-  board_facts:
+- name: Get board facts
+  ik_llama.pi.board_facts:
     packages: [rsync]
 """
 
@@ -68,9 +68,10 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.board import hardware as board
 from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import BEGIN, END, FILES, SWAP_SYSTEMS
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import existing_parent
 
 
-class Look:
+class Reader:
     """Reads one board. `root` is where its file systems begin."""
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -78,18 +79,18 @@ class Look:
         self.path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/bin", "/opt/vc/bin"))
 
     def bytes(self, path: str) -> bytes:
-        """Content of a file, empty if it cannot be read."""
+        """Return the content of a file, empty if it cannot be read."""
         try:
             return (self.root / path.lstrip("/")).read_bytes()
         except OSError:
             return b""
 
     def text(self, path: str) -> str:
-        """Text of a file, empty if it cannot be read."""
+        """Return the text of a file, empty if it cannot be read."""
         return self.bytes(path).decode("utf-8", "replace").replace("\0", "").strip("\n")
 
     def number(self, path: str) -> int | None:
-        """The number that a file consists of, or None."""
+        """Return the number that a file consists of, or None."""
         text = self.text(path).strip()
         return int(text) if re.fullmatch(r"-?\d+", text) else None
 
@@ -97,12 +98,12 @@ class Look:
         return os.path.lexists(self.root / path.lstrip("/"))
 
     def find(self, folder: str, pattern: str) -> list[str]:
-        """Sorted paths below a folder that match."""
+        """Return the paths below a folder that match, sorted."""
         where = self.root / folder.lstrip("/")
         return sorted(f"/{path.relative_to(self.root)}" for path in where.glob(pattern)) if where.is_dir() else []
 
     def firmware(self, command: str) -> str:
-        """What `vcgencmd` answers, empty where there is none or it fails."""
+        """Return what `vcgencmd` answers, empty where there is none or it fails."""
         program = shutil.which("vcgencmd", path=self.path)
         if not program:
             return ""
@@ -113,13 +114,13 @@ class Look:
         return asked.stdout if asked.returncode == 0 else ""
 
     def container(self) -> bool:
-        """Whether this is one, as its manager says; /proc/1/environ is for root only."""
+        """Return whether this is a container, as its manager says; /proc/1/environ is for root only."""
         marks = ("/run/systemd/container", "/run/.containerenv", "/.dockerenv")
         first = self.bytes("/proc/1/environ")
         return any(self.here(mark) for mark in marks) or first.startswith(b"container=") or b"\0container=" in first
 
     def temperature(self) -> float | None:
-        """Celsius of the processor, or of the first thing that has any."""
+        """Return the temperature (Celsius) of the processor, or of the first sensor that has one."""
         zones = self.find("/sys/class/thermal", "thermal_zone*")
         zones.sort(key=lambda zone: not re.search("cpu|soc|pkg", self.text(f"{zone}/type")))
         for zone in zones:
@@ -129,7 +130,7 @@ class Look:
         return None
 
     def cooling(self, pi5: bool) -> dict[str, Any]:
-        """`fan`: None where it cannot be known.
+        """Return `fan` (None where it cannot be known), `rpm` and `state`.
 
         The Pi 5's firmware looks for one at each start, and enables the device tree's node `cooling_fan` if one turns
         (rpi-eeprom, issue 709). A kernel whose device tree lacks that node cannot know.
@@ -147,11 +148,11 @@ class Look:
         }
 
     def device_of(self, where: Path) -> str:
-        """The disk that a path is on, as its folder in /sys; empty where no single one is known."""
+        """Return the disk that a path is on, as its folder in /sys; empty where no single one is known."""
         number = os.stat(where).st_dev
         link = self.root / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
         if not link.exists():
-            # Some file systems have a number of their own: then the mount table names the device.
+            # Some file systems have another number: then the mount table names the device.
             mounts = (line.split() for line in self.text("/proc/self/mountinfo").splitlines())
             found = [
                 (len(words[4]), words[words.index("-") + 2])
@@ -173,10 +174,10 @@ class Look:
                 return f"/{device.relative_to(self.root.resolve())}"
 
     def storage(self, where: Path) -> dict[str, Any]:
-        """What the disk is: `kind` is sd, emmc, nvme, usb, sata, virtual, or empty; `slow` if it is known to be."""
+        """Return what the disk is: `kind` (sd, emmc, nvme, usb, sata, virtual, empty), `slow` if it is known to be."""
         device = self.device_of(where)
         name = Path(device).name
-        told = {
+        disk = {
             "device": name,
             "kind": "",
             "name": self.text(f"{device}/device/model").strip(),
@@ -185,40 +186,40 @@ class Look:
         }
         if name.startswith("mmcblk"):
             card = f"{device}/device"
-            told["name"] = self.text(f"{card}/name").strip()
-            told["kind"] = {"SD": "sd", "MMC": "emmc"}.get(self.text(f"{card}/type"), "")
+            disk["name"] = self.text(f"{card}/name").strip()
+            disk["kind"] = {"SD": "sd", "MMC": "emmc"}.get(self.text(f"{card}/type"), "")
             classes = board.sd_speed(self.text(f"{card}/ssr"))
             host = re.search(r"/mmc_host/(mmc\d+)/", device)
-            told["speed"] = board.sd_words(classes, self.text(f"/sys/kernel/debug/{host[1]}/ios") if host else "")
-            told["slow"] = told["kind"] == "sd" and bool(classes) and not classes["uhs"] and not classes["application"]
+            disk["speed"] = board.sd_words(classes, self.text(f"/sys/kernel/debug/{host[1]}/ios") if host else "")
+            disk["slow"] = disk["kind"] == "sd" and bool(classes) and not classes["uhs"] and not classes["application"]
         elif name.startswith("nvme"):
-            told["kind"] = "nvme"
+            disk["kind"] = "nvme"
             # The drive's controller, and the PCI device that it is.
             controller = "/sys/class/nvme/" + re.sub(r"n\d+$", "", name)
             speed, width = (self.text(f"{controller}/device/current_link_{what}") for what in ("speed", "width"))
-            told["name"] = self.text(f"{controller}/model").strip()
-            told["speed"] = board.pcie_words(speed, width)
+            disk["name"] = self.text(f"{controller}/model").strip()
+            disk["speed"] = board.pcie_words(speed, width)
         elif re.match(r"vd|xvd|loop", name) or "/virtio" in device:
-            told["kind"] = "virtual"
+            disk["kind"] = "virtual"
         elif "/usb" in device:
-            told["kind"] = "usb"
+            disk["kind"] = "usb"
             folders = [Path(device), *Path(device).parents]
             rates = [self.number(f"{folder}/speed") for folder in folders if self.here(f"{folder}/bcdDevice")]
             if rates and rates[0]:
-                told["speed"] = f"USB {rates[0]} Mbit/s"
-                told["slow"] = rates[0] <= 480
+                disk["speed"] = f"USB {rates[0]} Mbit/s"
+                disk["slow"] = rates[0] <= 480
         elif "/ata" in device:
-            told["kind"] = "sata"
-        return told
+            disk["kind"] = "sata"
+        return disk
 
     def time_synchronised(self, container: bool) -> bool | None:
-        """Whether the kernel's clock follows a time server. A container's clock is its host's business."""
+        """Return whether the kernel's clock follows a time server. A container's clock is that of its host."""
         if self.here("/run/systemd/timesync/synchronized"):
             return True
         return None if container else clock_is_synchronised()
 
     def reboot_pending(self) -> list[str]:
-        """For what a restart is due, in Debian's way: /run/reboot-required, and /run/reboot-required.pkgs says why."""
+        """Return the reasons for a pending restart (Debian: /run/reboot-required, /run/reboot-required.pkgs)."""
         why = sorted(set(self.text("/run/reboot-required.pkgs").splitlines()))
         return (why or ["what was installed"]) if self.here("/run/reboot-required") else []
 
@@ -281,13 +282,13 @@ class Look:
 
 
 def block_of(text: str) -> list[str]:
-    """The lines between the role's two marks, empty if there are none."""
+    """Return the lines between the role's two marks, empty if there are none."""
     _, begin, rest = text.partition(BEGIN + "\n")
     return rest.partition(END)[0].splitlines() if begin else []
 
 
 def clock_is_synchronised() -> bool | None:
-    """adjtimex(2): whether the kernel's clock lacks the mark STA_UNSYNC, whoever keeps it. None if it does not say."""
+    """Return whether the kernel's clock is synchronised, whoever does it (adjtimex(2)); None if it does not say."""
 
     class Timex(ctypes.Structure):
         _fields_ = [
@@ -297,20 +298,12 @@ def clock_is_synchronised() -> bool | None:
             ("rest", ctypes.c_byte * 256),
         ]
 
-    told = Timex()
+    clock = Timex()
     try:
-        answer = ctypes.CDLL(None).adjtimex(ctypes.byref(told))
+        answer = ctypes.CDLL(None).adjtimex(ctypes.byref(clock))
     except (OSError, AttributeError):
         return None
-    return None if answer < 0 else not told.status & 0x40
-
-
-def existing_parent(path: str) -> Path:
-    """The path itself, or its nearest parent that exists."""
-    where = Path(path)
-    while not where.exists():
-        where = where.parent
-    return where
+    return None if answer < 0 else not clock.status & 0x40
 
 
 def main() -> None:
@@ -323,7 +316,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, ansible_facts={"pi_base_board": Look().board(**module.params)})
+    module.exit_json(changed=False, ansible_facts={"pi_base_board": Reader().board(**module.params)})
 
 
 if __name__ == "__main__":

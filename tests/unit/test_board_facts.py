@@ -54,7 +54,7 @@ def look(plugin: Callable[[str, str], ModuleType], tmp_path: Path, monkeypatch: 
             link = tmp_path / f"sys/dev/block/{os.major(number)}:{os.minor(number)}"
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(tmp_path / disk)
-        looking = module.Look(tmp_path)
+        looking = module.Reader(tmp_path)
         monkeypatch.setattr(looking, "firmware", lambda command: (answers or {}).get(command, ""))
         found: dict[str, Any] = looking.board(
             disk_path="/",
@@ -209,7 +209,7 @@ def test_a_file_system_with_a_number_of_its_own_is_found_in_the_mount_table(look
 
 
 def test_this_machine_answers(plugin: Callable[[str, str], ModuleType]) -> None:
-    board = plugin("modules", "board_facts").Look().board("/var/lib", [], "/nowhere/config.txt", "/nowhere")
+    board = plugin("modules", "board_facts").Reader().board("/var/lib", [], "/nowhere/config.txt", "/nowhere")
     assert board["memory_mib"] > 100
     assert board["disk_free_mib"] <= board["disk_total_mib"]
     assert board["is_pi"] == board["model"].startswith("Raspberry Pi")

@@ -14,6 +14,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import 
     RPI_SWAP,
     SYSCTL,
     ZRAM,
+    board_plan,
     board_steps,
     config_lines,
 )
@@ -27,6 +28,7 @@ BOARD: dict[str, Any] = {
     "config_txt": None,
     "systems": [],
     "reboot_pending": [],
+    "packages_missing": [],
 }
 DEFAULTS: dict[str, Any] = {
     "governor": "performance",
@@ -63,11 +65,9 @@ def test_a_new_board_gets_the_defaults_once() -> None:
     )
     assert "vm.swappiness = 10" in files(steps["sysctl"])[SYSCTL]
     assert "SystemMaxUse=200M" in files(steps["journald"])[JOURNAL]
-    assert [step["say"] for step in steps.values()] == [
-        "governor ondemand becomes performance",
-        "swappiness 60 becomes 10",
-        "the journal gets 200 MiB",
-    ]
+    changes = {"governor": ("ondemand", "performance"), "sysctl": ("60", "10"), "journald": ("200",)}
+    for name, values in changes.items():
+        assert all(value in steps[name]["summary"] for value in values)
     assert board_steps(after(BOARD, steps, governor="performance", swappiness=10), DEFAULTS) == {}
 
 
@@ -143,13 +143,31 @@ def test_config_txt() -> None:
     assert board_steps({**BOARD, "config_txt": None}, NOTHING) == {}
 
 
+def plan_of(board: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    return board_plan(board, {"packages": ["rsync"], "wanted": wanted})
+
+
 def test_a_restart_only_where_it_is_allowed_and_due() -> None:
     due = {**BOARD, "config_txt": [], "reboot_pending": ["config.txt (pi_base)"]}
     allowed = {**NOTHING, "allow_reboot": True}
-    assert board_steps(due, NOTHING) == {}
-    assert list(board_steps(due, allowed)) == ["reboot"]
-    assert board_steps(BOARD, allowed) == {}
-    assert list(board_steps({**due, "reboot_pending": []}, {**allowed, "config_txt": ["[all]", "x=1"]})) == [
-        "firmware",
-        "reboot",
-    ]
+    for board, wanted, steps, reboot in (
+        (due, NOTHING, [], False),
+        (due, allowed, [], True),
+        (BOARD, allowed, [], False),
+        (due, {**allowed, "own_kernel": False}, [], False),
+        ({**due, "reboot_pending": []}, {**allowed, "config_txt": ["[all]", "x=1"]}, ["firmware"], True),
+        ({**BOARD, "systems": ["rpi-swap"]}, {**allowed, "swap": "off"}, ["swap"], True),
+    ):
+        plan = plan_of(board, wanted)
+        assert (list(plan["steps"]), plan["reboot"], plan["change"]) == (steps, reboot, bool(steps or reboot))
+
+
+def test_the_plan_says_whether_anything_changes() -> None:
+    plan = plan_of(BOARD, NOTHING)
+    assert (plan["packages"], plan["change"]) == ([], False)
+    assert plan["inputs"] == {"packages": ["rsync"], "wanted": NOTHING}
+    plan = plan_of({**BOARD, "packages_missing": ["rsync"]}, NOTHING)
+    assert (plan["packages"], plan["change"]) == (["rsync"], True)
+    assert plan_of(BOARD, DEFAULTS)["change"]
+    # Packages stay where the settings are taken back.
+    assert not board_plan({**BOARD, "packages_missing": ["rsync"]}, {"wanted": NOTHING})["change"]

@@ -6,13 +6,15 @@ import os
 from pathlib import Path
 
 
-def free_bytes(path: str | Path) -> int:
-    """Return the bytes that an ordinary user may still write where `path` is, or will be.
-
-    A path that is not there yet will be on the file system of its nearest existing parent.
-    """
+def existing_parent(path: str | Path) -> Path:
+    """Return the path, or its nearest parent that exists."""
     where = Path(path).absolute()
     while not where.exists() and where != where.parent:
         where = where.parent
-    status = os.statvfs(where)
+    return where
+
+
+def free_bytes(path: str | Path) -> int:
+    """Return the bytes that an ordinary user may still write where `path` is, or will be."""
+    status = os.statvfs(existing_parent(path))
     return status.f_bavail * status.f_frsize
