@@ -1,13 +1,14 @@
-"""Filters of the gateway."""
+"""Filters for the gateway."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
-    gateway_plan,
+    gateway_boards,
+    gateway_id,
+    gateway_inputs,
     gateway_problems,
-    reached,
     secret_files,
 )
 
@@ -15,8 +16,9 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
-            "gateway_plan": gateway_plan,
+            "gateway_boards": gateway_boards,
+            "gateway_id": gateway_id,
+            "gateway_inputs": gateway_inputs,
             "gateway_problems": gateway_problems,
-            "gateway_reached": reached,
             "gateway_secret_files": lambda boards, settings: secret_files(settings, boards),
         }

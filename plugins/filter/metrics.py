@@ -1,11 +1,11 @@
-"""Filters about a board's metrics."""
+"""Filters for the metrics of a board."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.metrics import (
-    asked_addresses,
+    allowed_addresses,
     metrics_problems,
     web_configuration,
 )
@@ -14,7 +14,7 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.metrics import (
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
-            "pi_metrics_asked": asked_addresses,
+            "pi_metrics_allowed_addresses": allowed_addresses,
             "pi_metrics_problems": metrics_problems,
-            "pi_metrics_web": web_configuration,
+            "pi_metrics_web_configuration": web_configuration,
         }

@@ -1,7 +1,7 @@
-"""One address for several boards: what the gateway is made of, and what speaks against it.
+"""One address for several boards: what the gateway consists of, and what is wrong with its variables.
 
-All functions are pure. A board is a dict: name, address (as the gateway reaches it), host (that its server listens
-on), port, parallel (slots), api_keys.
+A board is a dict: name, address (at which the gateway reaches it), host (that its server listens on), port, parallel
+(slots), api_keys. All functions but `gateway_boards` are pure.
 """
 
 from __future__ import annotations
@@ -9,24 +9,45 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import is_loopback
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import (
+    exposure_problems,
+    is_loopback,
+    port_problems,
+    tls_problems,
+)
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.roles import default
 
 Boards = list[dict[str, Any]]
 
 
-def reached(boards: Boards, own_name: str) -> Boards:
-    """The boards; that of the gateway's own host, `own_name`, on loopback if its server listens there."""
-    return [
-        {**board, "address": board["host"]} if board["name"] == own_name and is_loopback(board["host"]) else board
-        for board in boards
-    ]
+def gateway_boards(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> Boards:
+    """Return the boards as the role gateway takes them, from their public variables or the defaults of llama_server."""
+
+    def board(name: str) -> dict[str, Any]:
+        variables = hostvars[name]
+
+        def of_server(variable: str) -> Any:
+            value = variables.get(f"llama_server_{variable}")
+            return default(f"llama_server_{variable}", "llama_server") if value is None else value
+
+        return {
+            "name": name,
+            "address": variables.get("gateway_board_address") or variables.get("ansible_host") or name,
+            "host": of_server("host"),
+            "port": int(of_server("port")),
+            "parallel": int(of_server("parallel")),
+            "api_keys": of_server("api_keys"),
+        }
+
+    return [board(name) for name in names]
 
 
 def shared_key(boards: Boards) -> str:
-    """The first API key that all boards have that ask for one; empty if there is none, or none asks."""
+    """Return the first API key that all boards have that ask for one; empty if there is none, or none asks."""
     asking = [board["api_keys"] for board in boards if board["api_keys"]]
     if not asking:
         return ""
@@ -34,7 +55,7 @@ def shared_key(boards: Boards) -> str:
 
 
 def secret_files(settings: dict[str, Any], boards: Boards) -> dict[str, str]:
-    """{name: text} of the files beside the configuration that nobody else may read.
+    """Return the files next to the configuration that nobody else may read, {name: text}.
 
     `keys` has the SHA-256 of each client's key in upper case, as HAProxy's converters `sha2` and `hex` give it;
     `board` is a map of one line with the boards' own key; `tls.pem` is certificate and private key.
@@ -53,38 +74,41 @@ def secret_files(settings: dict[str, Any], boards: Boards) -> dict[str, str]:
     return files
 
 
-def gateway_plan(boards: Boards, settings: dict[str, Any], sources: list[str]) -> dict[str, Any]:
-    """What the gateway is to be. Nothing in it is secret.
+def gateway_inputs(boards: Boards, settings: dict[str, Any], own_name: str, sources: list[str]) -> dict[str, Any]:
+    """Return what the gateway's configuration is made from. Nothing in it is secret.
 
     Args:
-        settings: all of the role's variables without their prefix.
-        sources: texts of the templates that it is made from.
+        settings: all variables of the role without their prefix.
+        own_name: the gateway's name in the inventory; it may be a board too, and reaches itself on loopback.
+        sources: texts of the templates.
 
     Returns:
-        servers (name, at (where it is reached), slots of each board), secrets (key of the secret files, empty without
-        any), files (their names), names (addresses that must be looked up), key (of all together).
+        servers (name, at (where it is reached), slots of each board), names (addresses that must be looked up),
+        secrets (digest of the secret files, empty without any), files (their names), settings, sources (their digest).
     """
-    servers = [
-        {
-            "name": board["name"],
-            "at": f"[{board['address']}]:{board['port']}"
-            if ":" in board["address"]
-            else f"{board['address']}:{board['port']}",
-            "slots": board["parallel"],
-        }
-        for board in boards
-    ]
+    servers, names = [], []
+    for board in boards:
+        own = board["name"] == own_name and is_loopback(board["host"])
+        address = board["host"] if own else board["address"]
+        at = f"[{address}]:{board['port']}" if ":" in address else f"{address}:{board['port']}"
+        servers.append({"name": board["name"], "at": at, "slots": board["parallel"]})
+        if not _is_address(address):
+            names.append(address)
     files = secret_files(settings, boards)
-    # Tens of digits of keys go into it, so that none can be guessed from it.
-    secrets = content_key(files) if files else ""
-    public = {name: value for name, value in settings.items() if name not in ("api_keys", "tls_key")}
     return {
         "servers": servers,
-        "secrets": secrets,
+        "names": names,
+        # Tens of digits of keys go into it, so that none can be guessed from it.
+        "secrets": content_id(files) if files else "",
         "files": sorted(files),
-        "names": [board["address"] for board in boards if not _is_address(board["address"])],
-        "key": content_key({"servers": servers, "secrets": secrets, "settings": public, "sources": sources}),
+        "settings": {name: value for name, value in settings.items() if name not in ("api_keys", "tls_key")},
+        "sources": content_id({"texts": sources}),
     }
+
+
+def gateway_id(inputs: dict[str, Any]) -> str:
+    """Return the ID of the configuration that is made from these inputs."""
+    return content_id({name: inputs[name] for name in ("servers", "secrets", "settings", "sources")})
 
 
 def _is_address(text: str) -> bool:
@@ -96,60 +120,52 @@ def _is_address(text: str) -> bool:
 
 
 def gateway_problems(boards: Boards, settings: dict[str, Any], own_name: str) -> list[str]:
-    """Sentences, one for each reason why there must be no such gateway; empty if none. No key is in them.
+    """Return a sentence for each reason against such a gateway; empty if there is none. No key is in them.
 
     Args:
-        own_name: the gateway's name in the inventory; it may be a board itself.
+        own_name: the gateway's name in the inventory; it may be a board too.
     """
     problems = []
     if not boards:
-        problems.append("gateway_boards is empty: name the boards that shall be reached through it")
-    if not is_loopback(settings["host"]):
-        if not settings["api_keys"]:
-            problems.append(
-                f"gateway_host is {settings['host']}, which others can reach, and gateway_api_keys is empty:"
-                " set a key (in a vault), or listen on 127.0.0.1"
-            )
-        if not settings["tls_certificate"] and not settings["allow_plain_http"]:
-            problems.append(
-                f"gateway_host is {settings['host']}, which others can reach, and gateway_tls_certificate is empty,"
-                " so keys and questions would go over the network unencrypted: set gateway_tls_certificate and"
-                " gateway_tls_key, or gateway_allow_plain_http if the network is your own"
-            )
+        problems.append("there are no boards (gateway_boards is empty). Add hosts to the group 'pis'")
+    problems += exposure_problems(
+        "gateway",
+        settings["host"],
+        "api_keys",
+        bool(settings["api_keys"]),
+        bool(settings["tls_certificate"] or settings["allow_plain_http"]),
+    )
     if any(not re.fullmatch(r"[!-~]{16,}", key) for key in settings["api_keys"]):
-        problems.append("gateway_api_keys has a key that is shorter than 16 characters, or has blanks or umlauts in it")
-    if bool(settings["tls_certificate"]) != bool(settings["tls_key"]):
-        problems.append("of gateway_tls_certificate and gateway_tls_key only one is set")
-    elif settings["tls_certificate"] and (
-        "-----BEGIN CERTIFICATE-----" not in settings["tls_certificate"]
-        or "PRIVATE KEY-----" not in settings["tls_key"]
-    ):
         problems.append(
-            "gateway_tls_certificate and gateway_tls_key must be the texts of a certificate and of a private key (PEM)"
+            "a key of gateway_api_keys is shorter than 16 characters, or contains spaces or non-ASCII characters."
+            " Replace it ('openssl rand -hex 32' makes a good one)"
         )
-    problems += [
-        f"gateway_{name} is {settings[name]}: a port is a number from 1 to 65535"
-        for name in ("port", "metrics_port")
-        if not 0 < settings[name] < 65536
-    ]
+    problems += tls_problems("gateway", settings["tls_certificate"], settings["tls_key"])
+    ports = {name: settings[name] for name in ("port", "metrics_port")}
+    problems += port_problems("gateway", ports)
     if settings["port"] == settings["metrics_port"]:
-        problems.append(f"gateway_port and gateway_metrics_port are both {settings['port']}")
+        problems.append(
+            f"two services cannot listen on one port (gateway_port = gateway_metrics_port = {settings['port']})."
+            " Choose another"
+        )
     for board in boards:
         if board["name"] == own_name:
             problems += [
-                f"gateway_{name} is {settings[name]}, where llama-server of the same host listens (llama_server_port)"
-                for name in ("port", "metrics_port")
-                if settings[name] == board["port"]
+                f"llama-server of this host listens on the same port (gateway_{name} = llama_server_port = {port})."
+                " Choose another"
+                for name, port in ports.items()
+                if port == board["port"]
             ]
         elif is_loopback(board["host"]):
             problems.append(
-                f"{board['name']} listens on {board['host']} (llama_server_host), where the gateway cannot reach it:"
-                " set it to 0.0.0.0 with llama_server_api_keys for that board, and run playbooks/serve.yml"
+                f"it cannot reach {board['name']}, which listens on loopback (llama_server_host = {board['host']})."
+                f" Set llama_server_host: 0.0.0.0 and llama_server_api_keys for {board['name']}, and run"
+                " ik_llama.pi.serve"
             )
     if any(board["api_keys"] for board in boards) and not shared_key(boards):
         names = ", ".join(board["name"] for board in boards if board["api_keys"])
         problems.append(
-            f"{names} have no API key in common: the gateway asks all of them with the same one,"
-            " so add one to each board's llama_server_api_keys"
+            f"{names} have no API key in common, and the gateway uses one for all of them (llama_server_api_keys)."
+            " Add one to each board"
         )
     return problems

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
-    gateway_plan,
+    gateway_boards,
+    gateway_id,
+    gateway_inputs,
     gateway_problems,
-    reached,
     secret_files,
     shared_key,
 )
@@ -52,36 +53,66 @@ def test_secret_files_hold_digests_of_the_clients_keys() -> None:
     assert secret_files(nothing, [board("pi-01", api_keys=[])]) == {}
 
 
-def test_the_plan_names_boards_and_holds_no_secret() -> None:
-    plan = gateway_plan([*BOARDS, board("pi-03", address="fd00::3"), board("pi-04", address="10.0.0.4")], SETTINGS, [])
-    assert plan["servers"][1] == {"name": "pi-02", "at": "pi-02.local:8080", "slots": 2}
-    assert plan["servers"][2]["at"] == "[fd00::3]:8080"
-    assert plan["names"] == ["pi-01.local", "pi-02.local"]
-    assert plan["files"] == ["board", "keys", "tls.pem"]
+def inputs(boards: list[dict[str, Any]], settings: dict[str, Any], source: str = "text") -> dict[str, Any]:
+    return gateway_inputs(boards, settings, "gateway", [source])
+
+
+def test_the_inputs_name_boards_and_hold_no_secret() -> None:
+    made = inputs([*BOARDS, board("pi-03", address="fd00::3"), board("pi-04", address="10.0.0.4")], SETTINGS)
+    assert made["servers"][1] == {"name": "pi-02", "at": "pi-02.local:8080", "slots": 2}
+    assert made["servers"][2]["at"] == "[fd00::3]:8080"
+    assert made["names"] == ["pi-01.local", "pi-02.local"]
+    assert made["files"] == ["board", "keys", "tls.pem"]
     for secret in (CLIENT, "of-all", PRIVATE):
-        assert secret not in str(plan)
+        assert secret not in str(made)
 
 
 def test_a_server_on_loopback_is_reached_there_by_its_own_host() -> None:
     boards = [board("pi-01", host="127.0.0.1"), board("pi-02", host="::1"), board("pi-03")]
-    for own_name, address in (("pi-01", "127.0.0.1"), ("pi-02", "::1"), ("pi-03", "pi-03.local")):
-        found = {its["name"]: its["address"] for its in reached(boards, own_name)}
-        assert found.pop(own_name) == address
-        assert all(address == f"{name}.local" for name, address in found.items())
+    for own_name, at in (("pi-01", "127.0.0.1:8080"), ("pi-02", "[::1]:8080"), ("pi-03", "pi-03.local:8080")):
+        made = gateway_inputs(boards, SETTINGS, own_name, [])
+        found = {server["name"]: server["at"] for server in made["servers"]}
+        assert found.pop(own_name) == at
+        assert all(address == f"{name}.local:8080" for name, address in found.items())
+
+
+def test_boards_come_from_public_variables_and_the_defaults_of_the_server() -> None:
+    hostvars: dict[str, dict[str, Any]] = {
+        "pi-01": {},
+        "pi-02": {"ansible_host": "10.0.0.2", "llama_server_port": "8090", "llama_server_parallel": 3},
+        "pi-03": {
+            "ansible_host": "10.0.0.3",
+            "gateway_board_address": "pi-03.lan",
+            "llama_server_host": "0.0.0.0",
+            "llama_server_api_keys": ["of-pi-03"],
+        },
+    }
+    assert gateway_boards(hostvars, hostvars) == [
+        {"name": "pi-01", "address": "pi-01", "host": "127.0.0.1", "port": 8080, "parallel": 1, "api_keys": []},
+        {"name": "pi-02", "address": "10.0.0.2", "host": "127.0.0.1", "port": 8090, "parallel": 3, "api_keys": []},
+        {
+            "name": "pi-03",
+            "address": "pi-03.lan",
+            "host": "0.0.0.0",
+            "port": 8080,
+            "parallel": 1,
+            "api_keys": ["of-pi-03"],
+        },
+    ]
 
 
 @pytest.mark.parametrize(
     "changed",
     [
-        gateway_plan(BOARDS, {**SETTINGS, "api_keys": [CLIENT + "x"]}, ["text"]),
-        gateway_plan(BOARDS, {**SETTINGS, "tls_key": PRIVATE + "x"}, ["text"]),
-        gateway_plan(BOARDS, {**SETTINGS, "port": 443}, ["text"]),
-        gateway_plan(BOARDS, SETTINGS, ["other text"]),
-        gateway_plan(BOARDS[:1], SETTINGS, ["text"]),
+        inputs(BOARDS, {**SETTINGS, "api_keys": [CLIENT + "x"]}),
+        inputs(BOARDS, {**SETTINGS, "tls_key": PRIVATE + "x"}),
+        inputs(BOARDS, {**SETTINGS, "port": 443}),
+        inputs(BOARDS, SETTINGS, "other text"),
+        inputs(BOARDS[:1], SETTINGS),
     ],
 )
-def test_whatever_changes_gives_another_key(changed: dict[str, Any]) -> None:
-    assert changed["key"] != gateway_plan(BOARDS, SETTINGS, ["text"])["key"]
+def test_whatever_changes_gives_another_id(changed: dict[str, Any]) -> None:
+    assert gateway_id(changed) != gateway_id(inputs(BOARDS, SETTINGS))
 
 
 def test_nothing_speaks_against_a_safe_gateway() -> None:
@@ -91,26 +122,26 @@ def test_nothing_speaks_against_a_safe_gateway() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "boards", "words"),
+    ("settings", "boards", "names"),
     [
-        ({}, [], "gateway_boards is empty"),
-        ({"api_keys": []}, BOARDS, "gateway_api_keys is empty"),
-        ({"api_keys": ["short"]}, BOARDS, "shorter than 16"),
-        ({"api_keys": ["a key with blanks in it"]}, BOARDS, "blanks"),
-        ({"tls_certificate": "", "tls_key": ""}, BOARDS, "gateway_tls_certificate is empty"),
-        ({"tls_key": ""}, BOARDS, "only one is set"),
-        ({"tls_certificate": "/etc/tls.pem"}, BOARDS, "must be the texts"),
-        ({"port": 0}, BOARDS, "gateway_port is 0"),
-        ({"metrics_port": 8443}, BOARDS, "are both 8443"),
-        ({}, [board("pi-01", host="127.0.0.1")], "pi-01 listens on 127.0.0.1 (llama_server_host)"),
-        ({}, [board("pi-01"), board("pi-02", api_keys=["x"])], "pi-01, pi-02 have no API key in common"),
-        ({"port": 8080}, [board("gateway")], "gateway_port is 8080, where llama-server of the same host listens"),
+        ({}, [], ["gateway_boards"]),
+        ({"api_keys": []}, BOARDS, ["gateway_host = 0.0.0.0", "gateway_api_keys"]),
+        ({"api_keys": ["short"]}, BOARDS, ["gateway_api_keys", "16"]),
+        ({"api_keys": ["a key with blanks in it"]}, BOARDS, ["gateway_api_keys"]),
+        ({"tls_certificate": "", "tls_key": ""}, BOARDS, ["gateway_tls_certificate", "gateway_allow_plain_http"]),
+        ({"tls_key": ""}, BOARDS, ["gateway_tls_certificate", "gateway_tls_key"]),
+        ({"tls_certificate": "/etc/tls.pem"}, BOARDS, ["gateway_tls_certificate", "gateway_tls_key"]),
+        ({"port": 0}, BOARDS, ["gateway_port = 0"]),
+        ({"metrics_port": 8443}, BOARDS, ["gateway_port", "gateway_metrics_port", "8443"]),
+        ({}, [board("pi-01", host="127.0.0.1")], ["pi-01", "llama_server_host = 127.0.0.1"]),
+        ({}, [board("pi-01"), board("pi-02", api_keys=["x"])], ["pi-01, pi-02", "llama_server_api_keys"]),
+        ({"port": 8080}, [board("gateway")], ["gateway_port", "llama_server_port", "8080"]),
     ],
 )
-def test_what_is_refused(settings: dict[str, Any], boards: list[dict[str, Any]], words: str) -> None:
+def test_what_is_refused(settings: dict[str, Any], boards: list[dict[str, Any]], names: list[str]) -> None:
     problems = gateway_problems(boards, {**SETTINGS, **settings}, "gateway")
     assert len(problems) == 1
-    assert words in problems[0]
+    assert [name for name in names if name not in problems[0]] == []
     assert CLIENT not in problems[0]
 
 
