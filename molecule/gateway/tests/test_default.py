@@ -29,7 +29,7 @@ def load(client: Any, requests: int, pace: float) -> tuple[threading.Thread, lis
     return thread, results
 
 
-def test_it_listens_where_it_shall_and_nowhere_else(gateway: Any) -> None:
+def test_it_listens_where_it_must_and_nowhere_else(gateway: Any) -> None:
     listening = {line.split()[3] for line in gateway.check_output("ss -ltnH").splitlines()}
     assert listening == {"0.0.0.0:22", "[::]:22", "0.0.0.0:8443", "127.0.0.1:8405"}
     assert not gateway.service("haproxy").is_running
@@ -85,7 +85,7 @@ def test_nothing_is_left_to_do(play: Any, mode: list[str]) -> None:
 def test_keys_are_in_no_argument_no_log_and_no_open_file(gateway: Any, play: Any) -> None:
     run = play(PLAYBOOK, "-vvv", "--diff", "-e", "gateway_queue_timeout=299")
     assert run.returncode == 0, run.stdout
-    told = [
+    texts = [
         run.stdout,
         run.stderr,
         gateway.check_output("cat /proc/[0-9]*/cmdline | tr '\\0' ' '"),
@@ -96,8 +96,8 @@ def test_keys_are_in_no_argument_no_log_and_no_open_file(gateway: Any, play: Any
         gateway.check_output("cat /etc/llama-gateway/haproxy.cfg /etc/systemd/system/llama-gateway.service"),
         gateway.check_output("cat /etc/llama-gateway/*/keys"),
     ]
-    assert "timeout queue 299s" in told[0]
-    for text in told:
+    assert "timeout queue 299s" in texts[0]
+    for text in texts:
         assert "BEGIN PRIVATE KEY" not in text
         for secret in SECRETS:
             assert secret not in text
@@ -115,20 +115,27 @@ def test_the_unit_is_confined(gateway: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "words"),
+    ("variables", "names"),
     [
-        ({"gateway_api_keys": []}, "gateway: gateway_host is 0.0.0.0, which others can reach, and gateway_api_keys is"),
-        ({"gateway_tls_certificate": "", "gateway_tls_key": ""}, "gateway_tls_certificate is empty"),
-        ({"gateway_api_keys": ["short"]}, "shorter than 16 characters"),
-        ({"llama_server_host": "127.0.0.1"}, "pi-01 listens on 127.0.0.1 (llama_server_host)"),
-        ({"gateway_board_address": "nowhere.invalid"}, "gateway cannot look up one of nowhere.invalid"),
-        ({"gateway_port": "many"}, "gateway_port"),
+        ({"gateway_api_keys": []}, ["gateway_host = 0.0.0.0", "gateway_api_keys"]),
+        (
+            {"gateway_tls_certificate": "", "gateway_tls_key": ""},
+            ["gateway_tls_certificate", "gateway_allow_plain_http"],
+        ),
+        ({"gateway_api_keys": ["short"]}, ["gateway_api_keys", "16"]),
+        ({"llama_server_host": "127.0.0.1"}, ["pi-01", "llama_server_host = 127.0.0.1"]),
+        ({"gateway_board_address": "nowhere.invalid"}, ["nowhere.invalid", "gateway_board_address"]),
+        ({"gateway_port": "many"}, ["gateway_port"]),
     ],
 )
-def test_bad_input_is_refused_before_anything_is_changed(play: Any, variables: dict[str, Any], words: str) -> None:
+def test_bad_input_is_refused_before_anything_is_changed(
+    play: Any, variables: dict[str, Any], names: list[str]
+) -> None:
     run = play(PLAYBOOK, "-e", json.dumps(variables))
     assert run.returncode == 2
-    assert words in " ".join(run.stdout.split())
+    output = " ".join(run.stdout.split())
+    assert "gateway: " in output
+    assert [name for name in names if name not in output] == []
     assert "changed=0" in run.stdout
 
 
@@ -140,7 +147,7 @@ def test_a_configuration_that_haproxy_refuses_is_not_put_in_place(gateway: Any, 
     assert client("one_request.py", f"{URL}/v1/models", KEY, "")["status"] == 200
 
 
-def test_a_configuration_that_does_not_serve_is_taken_back(gateway: Any, play: Any, client: Any) -> None:
+def test_a_configuration_that_does_not_serve_is_replaced_by_the_previous(gateway: Any, play: Any, client: Any) -> None:
     """Port 443 needs another unit: it must come back too, or the configuration before it cannot serve."""
     assert play(PLAYBOOK, "-e", "gateway_port=443").returncode == 0
     files = ["/etc/llama-gateway/haproxy.cfg", "/etc/systemd/system/llama-gateway.service"]
@@ -149,14 +156,13 @@ def test_a_configuration_that_does_not_serve_is_taken_back(gateway: Any, play: A
     run = play(PLAYBOOK, "-e", "gateway_port=9000")
     gateway.check_output("systemctl stop other-server")
     assert run.returncode == 2
-    said = " ".join(run.stdout.split())
-    assert "does not serve; the one before it serves again" in said
-    assert "9000" in said.split("Last lines of")[1]
+    # The journal's last lines name the port.
+    assert "9000" in run.stdout.partition("journalctl")[2]
     assert [gateway.file(path).sha256sum for path in files] == before
     assert client("one_request.py", "https://localhost:443/v1/models", KEY, "")["status"] == 200
 
 
-def test_a_run_that_was_cut_off_is_gone_on_with(gateway: Any, play: Any) -> None:
+def test_an_interrupted_run_is_continued(gateway: Any, play: Any) -> None:
     """The configuration is written, and another one is in service."""
     assert play(PLAYBOOK).returncode == 0
     path = "/etc/llama-gateway/haproxy.cfg"
@@ -174,10 +180,10 @@ def test_a_run_that_was_cut_off_is_gone_on_with(gateway: Any, play: Any) -> None
     assert key in gateway.check_output(asked)
 
 
-def test_a_gateway_that_reaches_no_board_says_so(play: Any) -> None:
+def test_a_gateway_that_reaches_no_board_fails(play: Any) -> None:
     run = play(PLAYBOOK, "-e", "llama_server_port=8081")
     assert run.returncode == 2
-    assert "none of its boards answers it at pi-01:8081, pi-02:8081, pi-03:8081" in " ".join(run.stdout.split())
+    assert "pi-01:8081, pi-02:8081, pi-03:8081" in " ".join(run.stdout.split())
     assert play(PLAYBOOK).returncode == 0
 
 
@@ -232,7 +238,7 @@ def test_a_board_that_dies_and_comes_back(
     failed = [result for result in results if result["wrong"]]
     answered = {name: int(after[name]["stot"]) - int(first[name]["stot"]) for name in ("pi-01", "pi-02", "pi-03")}
     again = [int(after["BACKEND"][name]) - int(first["BACKEND"][name]) for name in ("wretr", "wredis")]
-    told = (
+    summary = (
         f"\n{len(results)} requests in {max(result['ended'] for result in results) - begun:.0f} s;"
         f" {way} of {victim} killed after {killed - begun:.1f} s with {before['scur']} in flight on it,"
         f" noticed {gone_at - killed:.1f} s later, serving again {back_at - started:.1f} s after that;"
@@ -241,12 +247,12 @@ def test_a_board_that_dies_and_comes_back(
         f" longest answer {max(result['ended'] - result['begun'] for result in results):.1f} s; went to {answered}"
     )
     with capsys.disabled():
-        print(told)
+        print(summary)
     assert len(results) == requests
-    assert gone_at, told
-    assert back_at, told
+    assert gone_at, summary
+    assert back_at, summary
     assert len(failed) <= int(before["scur"]), failed
-    assert int(after[victim]["stot"]) > int(there["stot"]), told
+    assert int(after[victim]["stot"]) > int(there["stot"]), summary
 
 
 def test_its_metrics_are_there_for_this_host_alone(gateway: Any) -> None:
@@ -267,5 +273,6 @@ def test_removing_leaves_nothing(gateway: Any, play: Any) -> None:
     gateway.check_output("apt-get purge -qq -y haproxy")
     run = play(PLAYBOOK, "--check")
     assert run.returncode == 0, run.stdout
-    assert "gateway: haproxy would be installed" in " ".join(run.stdout.split())
+    assert re.search("gateway: .*haproxy", run.stdout)
+    assert re.search(r"gateway +: ok=\d+ +changed=1 ", run.stdout), run.stdout
     assert not gateway.file("/etc/llama-gateway").exists
