@@ -118,7 +118,7 @@ def test_the_unit_is_confined(gateway: Any) -> None:
     ("variables", "names"),
     [
         ({"gateway_api_keys": []}, ["gateway_host = 0.0.0.0", "gateway_api_keys"]),
-        (
+        ({"gateway_tls_certificate": "", "gateway_tls_key": ""}, ["tls_certificate", "gateway_allow_plain_http"]),
             {"gateway_tls_certificate": "", "gateway_tls_key": ""},
             ["gateway_tls_certificate", "gateway_allow_plain_http"],
         ),
