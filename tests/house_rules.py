@@ -5,7 +5,7 @@
     python tests/house_rules.py --count [ROOT] [PATH ...]   count the avoided words in comments and documents
 
 ROOT is another checkout; without it, the one that this file belongs to is read. Each check takes a root folder and
-returns findings. Links, hidden folders and inventories other than the sample are not read.
+returns findings. Links and hidden folders are not read, and of inventories only the sample (--count reads them all).
 """
 
 from __future__ import annotations
@@ -119,13 +119,13 @@ class Finding(NamedTuple):
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
-def files(root: Path) -> Iterator[str]:
-    """Yield the project's files below root, as paths with slashes."""
+def files(root: Path, inventories: bool = False) -> Iterator[str]:
+    """Yield the project's files below root, with slashes; of inventories only the sample, or all."""
     for folder, folders, names in os.walk(root):
         below = os.path.relpath(folder, root).replace(os.sep, "/")
         left_out = {"__pycache__", "collections"}
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in left_out)
-        if below == "inventory":
+        if below == "inventory" and not inventories:
             folders[:] = [name for name in folders if name == "sample"]
             continue  # a user's inventory
         for name in sorted(names):
@@ -551,7 +551,7 @@ class Import(NamedTuple):
 
 
 def own_imports(root: Path) -> Iterator[Import]:
-    """Yield every import of an own file by a plugin; a name that is itself a module stands for that module."""
+    """Yield every import of an own file by a plugin; an imported name that is a module counts as that module."""
     all_files = list(files(root))
     known = {".".join(found[2]) for file in all_files if (found := plugin_file(file))}
     folders = {name.rsplit(".", depth)[0] for name in known for depth in range(1, name.count(".") - 2)}
@@ -909,7 +909,7 @@ def comments(root: Path, file: str) -> Iterator[tuple[str, str]]:
 def count(root: Path, chosen: Callable[[str], bool] = lambda file: True) -> dict[str, Counter[str]]:
     """Return how often each avoided word occurs in comments, docstrings and documents."""
     found: dict[str, Counter[str]] = {"comments": Counter(), "docstrings": Counter(), "documents": Counter()}
-    for file in files(root):
+    for file in files(root, inventories=True):
         if chosen(file):
             for kind, text in comments(root, file):
                 # A sentence goes on in the next line of a comment.
