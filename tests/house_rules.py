@@ -70,7 +70,7 @@ LAYERS: dict[str, set[str]] = {
     "engine": {"common", "gguf", "board"},
     "server": {"common", "gguf", "board"},
 }
-# The kinds of plugins that a file may import from. plugin_utils has a check of its own.
+# The kinds of plugins that a file may import from. For plugin_utils there is another check.
 KINDS = {
     "module_utils": {"module_utils"},
     "modules": {"module_utils"},
