@@ -123,7 +123,7 @@ def test_the_unit_is_confined(gateway: Any) -> None:
         ({"gateway_tls_certificate": "", "gateway_tls_key": ""}, ["gateway_tls_certificate", "gateway_tls_key"]),
         ({"gateway_api_keys": ["short"]}, ["gateway_api_keys", 16]),
         ({"llama_server_host": "127.0.0.1"}, ["pi-01", "llama_server_host", "127.0.0.1"]),
-        ({"gateway_board_address": "nowhere.invalid"}, ["nowhere.invalid"]),
+        ({"gateway_board_address": "nowhere.invalid"}, ["gateway_board_address", "nowhere.invalid"]),
         ({"gateway_port": "many"}, ["gateway_port"]),
     ],
 )
@@ -180,7 +180,8 @@ def test_a_run_that_was_cut_off_is_gone_on_with(gateway: Any, play: Any) -> None
 def test_a_gateway_that_reaches_no_board_says_so(play: Any) -> None:
     run = play(PLAYBOOK, "-e", "llama_server_port=8081")
     assert run.returncode == 2
-    assert unnamed(refused(run.stdout, "gateway"), "pi-01:8081", "pi-02:8081", "pi-03:8081") == []
+    names = ("pi-01:8081", "pi-02:8081", "pi-03:8081", "gateway_board_address")
+    assert unnamed(refused(run.stdout, "gateway"), *names) == []
     assert play(PLAYBOOK).returncode == 0
 
 
