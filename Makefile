@@ -22,7 +22,7 @@ export PATH := $(DEV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH
 
-.PHONY: help venv dev demo lab-up lab-down verify power-cuts test lint unit check-requirements molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv dev demo lab-up lab-down verify power-cuts test lint unit build sanity docs-lint docs changelog check-requirements molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -79,15 +79,35 @@ power-cuts: dev ## Cut a virtual Pi's power at ten random moments, and see what 
 
 test: lint unit molecule ## All tests
 
-lint: dev ## ansible-lint, yamllint, ruff, mypy
+lint: dev ## ansible-lint, yamllint, ruff, mypy, changelog fragments, workflows
 	@ruff check .
 	@ruff format --check .
 	@mypy plugins tests
 	@yamllint --strict .
+	@antsibull-changelog lint
+	@check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@ansible-lint --offline -q
 
 unit: dev ## Unit tests
 	@python -m pytest tests/unit
+
+build: dev ## Build the collection into dist
+	@tests/sanity/collection.py build dist
+
+sanity: dev ## ansible-test sanity, on a copy of the collection as it is shipped (TESTS="--test pylint": only that)
+	@tests/sanity/run $(TESTS)
+
+# Where plugins of a collection are looked for is for these to say: a configuration of the clone would win.
+docs-lint: dev ## Check the documentation of roles and plugins
+	@place="$$(mktemp -d)"; trap 'rm -rf "$$place"' EXIT; \
+	root="$$(tests/sanity/collection.py unpack "$$place")" && cp galaxy.yml "$$root" && \
+	cd "$$root" && unset ANSIBLE_CONFIG && ANSIBLE_COLLECTIONS_PATH="$$place" antsibull-docs lint-collection-docs --plugin-docs .
+
+docs: dev ## Generate the reference of roles, variables and modules, to be read at .cache/reference/index.html
+	@tests/docs/run
+
+changelog: dev ## Move the fragments of changelogs into CHANGELOG.md, as the version that galaxy.yml names
+	@antsibull-changelog release
 
 check-requirements: dev ## Resolve the requirements for Linux, Apple Silicon and Intel Macs (asks the package index)
 	@tests/check_requirements.py

@@ -28,7 +28,9 @@ def resolve(file: str, platform: str, python: str) -> str:
     """Return what is wrong with `file` on a platform, in uv's words, or nothing."""
     command = ["uv", "pip", "compile", "--quiet", "--no-header", "--only-binary=:all:"]
     command += [f"--python-platform={platform}", f"--python-version={python}", file]
-    done = subprocess.run(command, cwd=PROJECT, env={**os.environ, "NO_COLOR": "1"}, text=True, capture_output=True)
+    done = subprocess.run(
+        command, check=False, cwd=PROJECT, env={**os.environ, "NO_COLOR": "1"}, text=True, capture_output=True
+    )
     return done.stderr.strip() if done.returncode else ""
 
 
