@@ -97,14 +97,11 @@ build: dev ## Build the collection into dist
 sanity: dev ## ansible-test sanity, on a copy of the collection as it is shipped (TESTS="--test pylint": only that)
 	@tests/sanity/run $(TESTS)
 
-# Where plugins of a collection are looked for is for these to say: a configuration of the clone would win.
 docs-lint: dev ## Check the documentation of roles and plugins
-	@place="$$(mktemp -d)"; trap 'rm -rf "$$place"' EXIT; \
-	root="$$(tests/sanity/collection.py unpack "$$place")" && cp galaxy.yml "$$root" && \
-	cd "$$root" && unset ANSIBLE_CONFIG && ANSIBLE_COLLECTIONS_PATH="$$place" antsibull-docs lint-collection-docs --plugin-docs .
+	@tests/sanity/docs lint
 
 docs: dev ## Generate the reference of roles, variables and modules, to be read at .cache/reference/index.html
-	@tests/docs/run
+	@tests/sanity/docs build .cache/reference
 
 changelog: dev ## Move the fragments of changelogs into CHANGELOG.md, as the version that galaxy.yml names
 	@antsibull-changelog release
