@@ -95,7 +95,7 @@ build: dev ## Build the collection into dist
 	@tests/sanity/collection.py build dist
 
 sanity: dev ## ansible-test sanity, on a copy of the collection as it is shipped (TESTS="--test pylint": only that)
-	@tests/sanity/run $(TESTS)
+	@tests/sanity/run.py $(TESTS)
 
 docs-lint: dev ## Check the documentation of roles and plugins
 	@tests/sanity/docs lint

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run ``ansible-test sanity`` on the collection as it would be shipped: all tests, or those that are named.
 
-    tests/sanity/run [argument of ansible-test sanity ...]      for example: --test validate-modules
+    tests/sanity/run.py [argument of ansible-test sanity ...]      for example: --test validate-modules
 
 ansible-test sees no file in a folder of links, so a copy is tested. It makes its virtual environments by a script
 that it would download; here that script calls the wheel of the same version of pip, downloaded by name.
@@ -22,7 +22,7 @@ import collection
 
 PYTHON = "3.11"
 CACHE = Path("~/.ansible/test/cache").expanduser()
-BOOTSTRAP = """# Written by tests/sanity/run of ik_llama.pi.
+BOOTSTRAP = """# Written by tests/sanity/run.py of ik_llama.pi.
 import os
 import runpy
 import sys
@@ -38,7 +38,7 @@ def pip_version() -> str:
     source = Path(ansible_test.__path__[0], "_internal/python_requirements.py").read_text()
     found = re.search(r"pip='([0-9.]+)'", source)
     if not found:
-        raise SystemExit("ansible-test does not name its version of pip: adapt tests/sanity/run.")
+        raise SystemExit("ansible-test does not name its version of pip: adapt tests/sanity/run.py.")
     return found[1]
 
 
