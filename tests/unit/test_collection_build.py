@@ -75,3 +75,12 @@ def test_the_collections_that_are_needed_are_the_same_in_both_files() -> None:
     required = yaml.safe_load((PROJECT / "requirements.yml").read_text())["collections"]
     listed = {entry["name"]: entry["version"] for entry in required}
     assert galaxy["dependencies"].items() <= listed.items()
+
+
+@pytest.mark.parametrize("file", sorted((PROJECT / "tests/sanity").glob("ignore-*.txt")), ids=lambda file: file.name)
+def test_whatever_sanity_tests_ignore_has_a_reason(file: Path) -> None:
+    for line in file.read_text().splitlines():
+        path, code, reason = (*line.split(maxsplit=2), "", "")[:3]
+        assert (PROJECT / path).is_file(), line
+        assert code, line
+        assert len(reason.lstrip("# ")) > 10, line
