@@ -6,6 +6,7 @@ import http.client
 import io
 import os
 import struct
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
