@@ -80,8 +80,9 @@ class ActionModule(ActionBase):
         if not missing:
             return result
         if self._task.check_mode:
-            display.display(f"{host}: would install {', '.join(missing)}")
-            return {**result, "changed": True}
+            message = f"{host}: would install {', '.join(missing)}."
+            display.display(message)
+            return {**result, "changed": True, "msg": message}
         return {**self._install(missing, args, task_vars, result), "packages": missing}
 
     def _missing(self, names: list[str]) -> list[str] | None:

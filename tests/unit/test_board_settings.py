@@ -18,6 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import 
     board_steps,
     config_lines,
 )
+from naming import unnamed
 
 BOARD: dict[str, Any] = {
     "governor": "ondemand",
@@ -65,9 +66,9 @@ def test_a_new_board_gets_the_defaults_once() -> None:
     )
     assert "vm.swappiness = 10" in files(steps["sysctl"])[SYSCTL]
     assert "SystemMaxUse=200M" in files(steps["journald"])[JOURNAL]
-    changes = {"governor": ("ondemand", "performance"), "sysctl": ("60", "10"), "journald": ("200",)}
-    for name, values in changes.items():
-        assert all(value in steps[name]["summary"] for value in values)
+    assert unnamed(steps["governor"]["summary"], "governor", "ondemand", "performance") == []
+    assert unnamed(steps["sysctl"]["summary"], "swappiness", 60, 10) == []
+    assert unnamed(steps["journald"]["summary"], "journal", 200) == []
     assert board_steps(after(BOARD, steps, governor="performance", swappiness=10), DEFAULTS) == {}
 
 
