@@ -1,35 +1,41 @@
-"""Look at the inventory alone: every host's variables against the roles that run on it. No host is reached."""
+"""Check the inventory alone: every host's variables against the roles that run on it. No host is reached."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_problems
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import BOARDS
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,
+    by_text,
     group_problems,
+    lines_of,
     misspelt,
     thread_notes,
     unread_files,
     where_set,
 )
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.roles import PROJECT, role_names, specification
 
-PROJECT = Path(__file__).resolve().parents[2]
-#: Cores of the boards that fleet_plan knows.
+#: What a board's server cannot be judged without.
+OPTIONS = (
+    *("host", "port", "threads", "threads_batch", "context", "parallel"),
+    *("cache_type_k", "cache_type_v", "batch", "ubatch", "extra"),
+)
+#: Cores of the boards that the forecast knows.
 CORES = 4
 
 
 class Host:
-    """The variables of one host, as they are written and as they come out."""
+    """The variables of one host, as they are written and as they are resolved."""
 
     def __init__(self, name: str, raw: dict[str, Any], defaults: dict[str, Any], loader: Any) -> None:
         self.name = name
@@ -38,11 +44,11 @@ class Host:
         self.templar = Templar(loader=loader, variables=self.variables)
 
     def value(self, variable: str) -> Any:
-        """A variable with its templates resolved. AnsibleError where they cannot be."""
+        """Return a variable with its templates resolved. AnsibleError where they cannot be."""
         return self.templar.template(self.variables[variable])
 
     def known(self, variable: str, default: Any = None) -> Any:
-        """The same, and the default where it is not set or cannot be resolved."""
+        """Return the same, and the default where it is not set or cannot be resolved."""
         try:
             return self.value(variable) if variable in self.variables else default
         except AnsibleError:
@@ -50,8 +56,7 @@ class Host:
 
 
 class ActionModule(ActionBase):
-    """Arguments: `roles` (group to the roles that run on its hosts), `needed` (group to what its hosts do), `optional`
-    (further groups), `playbook_variables` (names that playbooks read)."""
+    """Action plugin; its options and results are documented in the module of the same name."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -62,8 +67,8 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         args = self._task.args
         groups = {name: list(hosts) for name, hosts in task_vars["groups"].items() if name not in ("all", "ungrouped")}
-        roles = sorted(path.name for path in (PROJECT / "roles").iterdir() if path.is_dir())
-        self.specs = {role: self._specification(role) for role in roles}
+        roles = role_names()
+        self.specs = {role: specification(role) for role in roles}
         known = {name for spec in self.specs.values() for name in spec} | set(args["playbook_variables"])
         problems = [("", sentence) for sentence in group_problems(groups, args["needed"], args["optional"])]
         notes: list[tuple[str, str]] = []
@@ -75,7 +80,7 @@ class ActionModule(ActionBase):
             of = [role for group, found in args["roles"].items() if name in groups.get(group, []) for role in found]
             runs[name] = [role for role in dict.fromkeys(of) if role in self.specs]
             hosts[name] = Host(name, task_vars["hostvars"].raw_get(name), self._defaults(runs[name]), self._loader)
-        # A user's own recipe is named by its path, or where it is made already by its name.
+        # A user's own recipe is named by its path, or once it was used by its name.
         shipped = (PROJECT / "roles/gguf_quantize/files/recipes").glob("*.yml")
         own = (str(host.known("gguf_quantize_recipe", "")) for host in hosts.values())
         recipes = sorted({path.stem for path in shipped} | {Path(recipe).stem for recipe in own if "/" in recipe})
@@ -89,32 +94,26 @@ class ActionModule(ActionBase):
                 port = str(host.known("ansible_port") or 22)
                 addresses[name] = (str(host.known("ansible_host", name)), port)
                 if not port.isdigit() or not 0 < int(port) < 65536:
-                    problems.append((name, f"ansible_port is {port}: a port is a number from 1 to 65535"))
-            # Values of the wrong kind mean nothing.
+                    problems.append((name, f"a port is a number from 1 to 65535 (ansible_port = {port})"))
+            # Values of a wrong type mean nothing.
             for kind, sentence in self._meaning(host, runs[name], set(hosts), recipes) if not wrong else []:
                 (problems if kind == "problem" else notes).append((name, sentence))
         problems += [("", sentence) for sentence in [*unread_files(written), *address_clashes(addresses)]]
-        said = together(notes)
+        noted = lines_of(notes)
         if problems:
-            lines = together(problems)
+            lines = lines_of(problems)
             return {
                 "failed": True,
-                "msg": "\n".join([f"The inventory needs correcting, in {len(lines)} places:", *lines, *said]),
-                "problems": by_sentence(problems),
-                "notes": by_sentence(notes),
+                "msg": "\n".join([f"The inventory is not valid, for {len(lines)} reasons:", *lines, *noted]),
+                "problems": by_text(problems),
+                "notes": by_text(notes),
             }
         return {
             "changed": False,
-            "msg": [f"{len(hosts)} hosts: nothing is wrong with the inventory.", *said],
+            "msg": [f"The inventory of {len(hosts)} hosts is valid.", *noted],
             "problems": [],
-            "notes": by_sentence(notes),
+            "notes": by_text(notes),
         }
-
-    def _specification(self, role: str) -> dict[str, Any]:
-        """All options of a role, of all its entry points."""
-        text = (PROJECT / "roles" / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
-        entries = yaml.safe_load(text)["argument_specs"].values()
-        return {name: option for entry in entries for name, option in entry.get("options", {}).items()}
 
     def _defaults(self, roles: list[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -126,7 +125,7 @@ class ActionModule(ActionBase):
         return found
 
     def _files(self, host: Host, groups: list[str]) -> dict[str, str]:
-        """Text of the files that may set variables of a host, by their paths, the strongest last."""
+        """Return the texts of the files that may set variables of a host, by their paths, the strongest last."""
         folders = [Path(str(host.raw.get("inventory_dir") or ".")), Path(self._loader.get_basedir())]
         places = [Path(str(host.raw.get("inventory_file") or ""))]
         for folder in dict.fromkeys(folders):
@@ -137,7 +136,7 @@ class ActionModule(ActionBase):
         files = {}
         for path in places:
             if path.is_file():
-                text = path.read_text(encoding="utf-8", errors="replace")
+                text = read_text(path)
                 files[str(path)] = "" if text.startswith("$ANSIBLE_VAULT") else text
         return files
 
@@ -145,11 +144,11 @@ class ActionModule(ActionBase):
         text = "\n".join(str(value) for value in host.raw.values() if isinstance(value, (str, list, dict)))
         own = [name for name in host.raw if where_set(files, name)]
         for name, meant in misspelt(own, known, roles, text).items():
-            hint = f"did you mean {meant}?" if meant else "no role has it"
-            yield f"{name} ({where_set(files, name)}) is read by nobody; {hint}"
+            hint = f"Did you mean {meant}?" if meant else "Remove it"
+            yield f"unknown variable {name} ({where_set(files, name)}). {hint}"
 
     def _types(self, host: Host, roles: list[str], files: dict[str, str]) -> Iterator[str]:
-        """Each variable that the inventory sets, against the specification of its role."""
+        """Yield what is wrong with the types of variables that the inventory sets, by the roles' specifications."""
         for role in roles:
             spec = self.specs[role]
             values = {}
@@ -161,7 +160,7 @@ class ActionModule(ActionBase):
                 try:
                     values[name] = host.value(name)
                 except AnsibleError as error:
-                    # What is in a vault is not read here.
+                    # What a vault contains is not read here.
                     if "vault secret" not in str(error).lower():
                         reason = str(error).partition("\n")[0].rstrip(".")
                         yield f"{name}{place} cannot be resolved: {reason}"
@@ -171,56 +170,47 @@ class ActionModule(ActionBase):
                     yield f"{name}{place}: {message}"
 
     def _meaning(self, host: Host, roles: list[str], hosts: set[str], recipes: list[str]) -> Iterator[tuple[str, str]]:
-        """What the values mean: `problem` or `note`, and a sentence."""
+        """Yield what the values mean: `problem` or `note`, and a sentence."""
         for role in ("gguf_quantize", "gguf_distribute"):
             recipe = str(host.known(f"{role}_recipe", "")) if role in roles else ""
             if recipe and "/" not in recipe and recipe not in recipes:
                 known = ", ".join(recipes)
-                yield "problem", f"{role}_recipe is {recipe}, and there is no such recipe; known are {known}"
+                yield "problem", f"unknown recipe ({role}_recipe = {recipe}). Use one of {known}"
         for role, name in (("gguf_distribute", "gguf_distribute_from"), ("ik_llama_build", "ik_llama_build_builder")):
             other = host.known(name) if role in roles else None
-            # Ansible knows a localhost of its own, which can compile, but has made no model.
+            # Ansible's implicit localhost can compile, but has made no model.
             if other and other not in (hosts if role == "gguf_distribute" else hosts | {"localhost"}):
-                yield "problem", f"{name} is {other}, and no such host is in the inventory"
-        options, keys = host.known("llama_server__options"), host.known("llama_server_api_keys")
-        if "llama_server" not in roles or options is None:
+                yield "problem", f"no such host is in the inventory ({name} = {other}). Add it, or name another"
+        if "llama_server" not in roles:
+            return
+        options, keys = self._options(host), host.known("llama_server_api_keys")
+        if any(name not in options for name in OPTIONS):
             return
         kind = str(host.known("fleet_plan_board", ""))
         memory = int(host.known("fleet_plan_memory_mib") or BOARDS.get(kind, {}).get("memory_mib", 0))
         plan = self._manifest(host) if memory else {}
         reserve = int(host.known("llama_server_memory_reserve_mib"))
-        # Keys that only the vault knows are taken for good ones.
+        # Keys that only a vault contains are assumed to be good.
         keys = keys if isinstance(keys, list) else ["x" * 32]
         for sentence in server_problems(options, keys, {"memory_mib": memory}, reserve, plan):
             yield "problem", sentence
         if kind in BOARDS:
             yield from (("note", sentence) for sentence in thread_notes(options, CORES))
         if memory and not plan:
-            yield "note", "whether its model fits into its memory is not known yet: playbooks/plan.yml tells it"
+            yield "note", "whether the model fits into memory is not known yet. Run ik_llama.pi.plan to forecast it"
+
+    def _options(self, host: Host) -> dict[str, Any]:
+        """Return the server's options, of the types of their specification, those left out that cannot be resolved."""
+        spec = self.specs["llama_server"]
+        values = {name: host.known(name) for name in spec}
+        values = {name: value for name, value in values.items() if value is not None}
+        checked = ArgumentSpecValidator({name: spec[name] for name in values}).validate(values)
+        return {name.removeprefix("llama_server_"): value for name, value in checked.validated_parameters.items()}
 
     def _manifest(self, host: Host) -> dict[str, Any]:
-        """The manifest of the model that a board gets, if this machine made it."""
+        """Return the manifest of the model that a board gets, if this machine made it."""
         if host.known("gguf_distribute_from") != "localhost":
             return {}
         names = [host.known(f"gguf_distribute_{part}", "") for part in ("source_root", "name", "recipe")]
         path = Path(str(names[0])).expanduser() / str(names[1]) / f"{Path(str(names[2])).stem}.json"
-        try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return {}
-
-
-def by_sentence(told: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Return each sentence once, as `text`, with the `hosts` that it is true of; some are of no single host."""
-    hosts: dict[str, list[str]] = {}
-    for name, sentence in told:
-        hosts.setdefault(sentence, []).extend([name] if name else [])
-    return [{"hosts": names, "text": sentence} for sentence, names in hosts.items()]
-
-
-def together(told: list[tuple[str, str]]) -> list[str]:
-    """Return the same as lines."""
-    return [
-        f"{', '.join(said['hosts'])}: {said['text']}." if said["hosts"] else f"{said['text']}."
-        for said in by_sentence(told)
-    ]
+        return read_json(path, {})

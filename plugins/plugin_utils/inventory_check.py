@@ -8,20 +8,20 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-#: Beginnings of names that are Ansible's, or a user's own for secrets.
+#: Beginnings of names that belong to Ansible, or to a user's secrets.
 FOREIGN = ("ansible_", "vault_", "inventory_", "group_", "hostvars", "groups", "omit", "playbook_", "role_", "play_")
-#: How like a name must be to a known one to be called a misspelling of it, where it does not begin with a role's name.
+#: How similar a name must be to a known one to be a misspelling of it, where it does not begin with a role's name.
 ALIKE = 0.9
 
 
 def misspelt(names: Iterable[str], known: Collection[str], roles: Iterable[str], text: str) -> dict[str, str]:
-    """Names that nobody reads, each with the known name that was meant, or '' if there is none like it.
+    """Return names that nobody reads, each with the known name that was meant, or '' if there is none like it.
 
     Args:
         names: variables that the inventory sets for a host.
         known: all variables that roles and playbooks read.
         roles: names of roles; what begins with one of them should be known.
-        text: the values of all variables as they are written: a name that stands there is a user's own helper.
+        text: the values of all variables as they are written: a name in them is a user's own helper.
     """
     prefixes = tuple(f"{role}_" for role in roles)
     found = {}
@@ -36,7 +36,7 @@ def misspelt(names: Iterable[str], known: Collection[str], roles: Iterable[str],
 
 
 def where_set(files: Mapping[str, str], name: str) -> str:
-    """`path:line` of the last of these files (path to text) that sets a variable, empty if none does.
+    """Return `path:line` of the last of these files (path to text) that sets a variable, empty if none does.
 
     YAML keys (`name:`) and INI assignments (`name=`) are found; what a program prints is not.
     """
@@ -50,15 +50,15 @@ def where_set(files: Mapping[str, str], name: str) -> str:
 
 
 def unread_files(paths: Iterable[str]) -> list[str]:
-    """Sentences about files that Ansible does not read, of the files that may set variables of a host.
+    """Return sentences about files that Ansible does not read, of the files that may set variables of a host.
 
-    Of `pis/` and `pis.yml` beside each other it reads the folder alone (ansible-core, parsing/dataloader.py,
+    Of `pis/` and `pis.yml` in one place it reads the folder alone (ansible-core, parsing/dataloader.py,
     find_vars_files).
     """
     known = set(paths)
     folders = {str(parent) for path in known for parent in PurePath(path).parents}
     return [
-        f"{path} is not read by Ansible, because the folder {folder} is beside it: move it into that folder"
+        f"Ansible does not read {path}, because there is a folder {folder}. Move it into that folder"
         for path in sorted(known)
         for folder, dot, _ in [path.rpartition(".")]
         if dot and folder in folders
@@ -66,13 +66,13 @@ def unread_files(paths: Iterable[str]) -> list[str]:
 
 
 def address_clashes(addresses: Mapping[str, tuple[str, str]]) -> list[str]:
-    """Sentences about hosts that are one and the same: name to address and SSH port."""
+    """Return sentences about hosts that are one and the same: name to address and SSH port."""
     hosts: dict[tuple[str, str], list[str]] = {}
     for name, address in addresses.items():
         hosts.setdefault(address, []).append(name)
     return [
-        f"{' and '.join(names)} have the same address, {address} port {port} (ansible_host, ansible_port):"
-        " each host needs its own"
+        f"{' and '.join(names)} have the same address (ansible_host = {address}, ansible_port = {port})."
+        " Each host needs its own"
         for (address, port), names in hosts.items()
         if len(names) > 1
     ]
@@ -81,7 +81,7 @@ def address_clashes(addresses: Mapping[str, tuple[str, str]]) -> list[str]:
 def group_problems(
     groups: Mapping[str, Collection[str]], needed: Mapping[str, str], optional: Collection[str]
 ) -> list[str]:
-    """Sentences about groups that are missing, and those whose names are like one that has a meaning here.
+    """Return sentences about groups that are missing, and about those whose names are like one that has a meaning.
 
     Args:
         groups: name to hosts.
@@ -89,24 +89,44 @@ def group_problems(
         optional: groups that may have some.
     """
     known = [*needed, *optional]
-    said = []
+    problems = []
     for group, task in needed.items():
         if groups.get(group):
             continue
         like = difflib.get_close_matches(group, [name for name in groups if name not in known], n=1, cutoff=0.7)
-        meant = f"; did you mean it by '{like[0]}'?" if like else ""
-        said.append(f"no host is in the group '{group}', whose hosts {task}{meant}")
+        meant = f". Is it '{like[0]}'?" if like else ""
+        problems.append(f"the group '{group}' has no hosts, and its hosts {task}{meant}")
     for name in groups:
         like = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
         if name not in known and like and groups.get(like[0]):
-            said.append(f"the group '{name}' means nothing here; did you mean '{like[0]}'?")
-    return said
+            problems.append(f"the group '{name}' has no meaning. Did you mean '{like[0]}'?")
+    return problems
 
 
 def thread_notes(options: Mapping[str, Any], cores: int) -> list[str]:
-    """Sentences about threads that a board has no cores for."""
+    """Return sentences about threads that a board has no cores for."""
     return [
-        f"llama_server_{name} is {options[name]}, and this board has {cores} cores: more threads are slower"
+        f"the board has {cores} cores, and more threads are slower (llama_server_{name} = {options[name]})"
         for name in ("threads", "threads_batch")
         if options[name] > cores
+    ]
+
+
+def by_text(found: Iterable[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return each sentence once, as `text`, with the `hosts` that it is true of; some are of no single host.
+
+    Args:
+        found: name of a host, or '', and a sentence.
+    """
+    hosts: dict[str, list[str]] = {}
+    for name, sentence in found:
+        hosts.setdefault(sentence, []).extend([name] if name else [])
+    return [{"hosts": names, "text": sentence} for sentence, names in hosts.items()]
+
+
+def lines_of(found: Iterable[tuple[str, str]]) -> list[str]:
+    """Return the same as lines."""
+    return [
+        f"{', '.join(entry['hosts'])}: {entry['text']}." if entry["hosts"] else f"{entry['text']}."
+        for entry in by_text(found)
     ]
