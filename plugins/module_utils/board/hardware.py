@@ -1,4 +1,4 @@
-"""What a board is, read from the kernel's, the firmware's and dpkg's own words, and what is wrong with it.
+"""What a board is, read from the output of kernel, firmware and dpkg, and what is wrong with it.
 
 Sources: proc(5) (meminfo, cpuinfo, swaps), the device tree's `model`, dpkg(1) status format; the others are named at
 their functions. Parsers are pure: they take the text of a file or command and give plain data. What a text does not
@@ -26,7 +26,7 @@ HOT = 80
 
 
 def meminfo_mib(text: str, field: str = "MemTotal") -> int:
-    """MiB of one field of /proc/meminfo. KeyError if the field is not there."""
+    """Return one field of /proc/meminfo in MiB. KeyError if the field is not there."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         if name == field:
@@ -35,7 +35,7 @@ def meminfo_mib(text: str, field: str = "MemTotal") -> int:
 
 
 def cpu_features(text: str) -> list[str]:
-    """Sorted CPU features of /proc/cpuinfo: `Features` on ARM, `flags` on x86."""
+    """Return the sorted CPU features of /proc/cpuinfo: `Features` on ARM, `flags` on x86."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         if name.strip() in ("Features", "flags"):
@@ -44,7 +44,7 @@ def cpu_features(text: str) -> list[str]:
 
 
 def revision(device_tree: bytes, cpuinfo: str) -> str:
-    """Revision code of a Raspberry Pi as hexadecimal digits, empty elsewhere.
+    """Return the revision code of a Raspberry Pi as hexadecimal digits, empty elsewhere.
 
     Args:
         device_tree: content of `system/linux,revision` (a big-endian number), empty where there is none.
@@ -57,7 +57,7 @@ def revision(device_tree: bytes, cpuinfo: str) -> str:
 
 
 def installed_packages(status: str, wanted: Iterable[str]) -> list[str]:
-    """Those of `wanted` (Debian package names) that dpkg's status file calls installed."""
+    """Return those of `wanted` (Debian package names) that dpkg's status file calls installed."""
     missing = set(wanted)
     found = []
     for stanza in status.split("\n\n"):
@@ -68,7 +68,7 @@ def installed_packages(status: str, wanted: Iterable[str]) -> list[str]:
 
 
 def virtualization(container: bool, features: Iterable[str], dmi: str, device_tree: Iterable[str]) -> str:
-    """`container`, `vm`, or empty for a machine of its own.
+    """Return `container`, `vm`, or empty for real hardware.
 
     Args:
         container: whether the container's manager says so (/run/systemd/container, `container=` of process 1).
@@ -92,7 +92,7 @@ def virtualization(container: bool, features: Iterable[str], dmi: str, device_tr
 
 
 def throttled(text: str) -> dict[str, Any]:
-    """What `vcgencmd get_throttled` says (`throttled=0x50005`): `raw`, and the words `now` and `since_boot`."""
+    """Return what `vcgencmd get_throttled` says (`throttled=0x50005`): `raw`, and the words `now` and `since_boot`."""
     found = re.search(r"throttled=0x([0-9a-fA-F]+)", text)
     if not found:
         return {"raw": None, "now": [], "since_boot": []}
@@ -105,7 +105,7 @@ def throttled(text: str) -> dict[str, Any]:
 
 
 def eeprom_date(device_tree: bytes, text: str) -> str | None:
-    """Day (YYYY-MM-DD, UTC) on which the boot EEPROM was built.
+    """Return the day (YYYY-MM-DD, UTC) on which the boot EEPROM was built.
 
     Args:
         device_tree: content of `chosen/bootloader/build-timestamp` (a big-endian number of seconds), empty where there
@@ -118,13 +118,15 @@ def eeprom_date(device_tree: bytes, text: str) -> str | None:
 
 
 def eeprom_setting(text: str, name: str) -> str | None:
-    """A setting of the EEPROM's configuration (`vcgencmd bootloader_config`), the last one where it is set twice."""
+    """Return a setting of the EEPROM's configuration (`vcgencmd bootloader_config`), the last where set twice."""
     found = re.findall(rf"^{re.escape(name)}=(\S+)$", text, re.MULTILINE)
     return found[-1] if found else None
 
 
 def sd_speed(ssr: str) -> dict[str, int]:
-    """Speed classes of an SD card, from its SD status register as the kernel shows it (128 digits, highest bit first).
+    """Return the speed classes of an SD card, from its status register as the kernel shows it (128 digits).
+
+    The highest bit comes first.
 
     Bits are those of the SD physical layer specification, 4.10.2: speed class 447:440, UHS grade 399:396, video class
     391:384, application class 339:336.
@@ -144,7 +146,7 @@ def sd_speed(ssr: str) -> dict[str, int]:
 
 
 def sd_words(speed: dict[str, int], timing: str) -> str:
-    """Those classes as they are printed on a card, and how the board talks to it: `C10 U3 V30 A2, sd uhs SDR104`."""
+    """Return these classes as they are printed on an SD card, and the bus mode: `C10 U3 V30 A2, sd uhs SDR104`."""
     letters = {"class": "C", "uhs": "U", "video": "V", "application": "A"}
     words = [f"{letter}{speed[name]}" for name, letter in letters.items() if speed.get(name)]
     found = re.search(r"^timing spec:\s*\d+ \((.*)\)$", timing, re.MULTILINE)
@@ -152,14 +154,14 @@ def sd_words(speed: dict[str, int], timing: str) -> str:
 
 
 def pcie_words(speed: str, width: str) -> str:
-    """PCIe generation and lanes from `current_link_speed` ("8.0 GT/s PCIe") and `current_link_width` ("1")."""
+    """Return PCIe generation and lanes from `current_link_speed` ("8.0 GT/s PCIe") and `current_link_width` ("1")."""
     found = re.match(r"([0-9.]+) GT/s", speed)
     generation = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5}.get(float(found[1])) if found else None
     return f"PCIe {generation} x{width.strip()}" if generation and width.strip().isdigit() else ""
 
 
 def swap(text: str) -> dict[str, Any]:
-    """From /proc/swaps: `mib` in all, whether some is `zram`, and the `files` and partitions that are not."""
+    """Return, from /proc/swaps: `mib` in all, whether some is `zram`, and the `files` and partitions that are not."""
     lines = [line.split() for line in text.splitlines()[1:] if line.strip()]
     return {
         "mib": sum(int(line[2]) for line in lines) // 1024,
@@ -169,144 +171,145 @@ def swap(text: str) -> dict[str, Any]:
 
 
 def board_problems(board: dict[str, Any], need: dict[str, Any]) -> list[str]:
-    """Sentences, one for each reason why this board cannot serve; empty if it can.
+    """Return a sentence for each reason why this board cannot serve; empty if it can.
 
     Args:
         board: what module `board_facts` returned.
         need: `architectures` (list of names as uname gives them), `memory_mib`, `disk_mib`, `config_txt` (path of the
-            firmware's configuration, empty where nothing shall be written into it).
+            firmware's configuration, empty where nothing is written into it).
     """
     problems = []
     if board["architecture"] not in need["architectures"]:
         problems.append(
-            f"it is {board['architecture']}, not {' or '.join(need['architectures'])}"
-            " (pi_base_architectures): a Raspberry Pi needs the 64-bit system,"
-            " any other machine does not belong into the group of the boards"
+            f"the architecture is {board['architecture']} (pi_base_architectures = {', '.join(need['architectures'])})."
+            " Install the 64-bit system on a Raspberry Pi; other machines are not boards"
         )
     elif board["architecture"] == "aarch64" and DOT_PRODUCT not in board["cpu_features"]:
-        problems.append("its CPU has no dot-product instructions (asimddp): a Raspberry Pi 5 has them, a Pi 4 does not")
+        problems.append("the CPU has no dot-product instructions (asimddp). Use a Raspberry Pi 5; a Pi 4 lacks them")
     if board["memory_mib"] < need["memory_mib"]:
         problems.append(
-            f"it has {board['memory_mib']} MiB of memory, and {need['memory_mib']} MiB are asked for"
-            " (pi_base_min_memory_mib)"
+            f"{need['memory_mib']} MiB of memory required, {board['memory_mib']} MiB found"
+            f" (pi_base_min_memory_mib = {need['memory_mib']})"
         )
     if board["disk_free_mib"] < need["disk_mib"]:
         problems.append(
-            f"{board['disk_path']} has {board['disk_free_mib']} MiB free, and {need['disk_mib']} MiB are asked for"
-            " (pi_base_min_disk_mib)"
+            f"{need['disk_mib']} MiB of free disk space required in {board['disk_path']}, {board['disk_free_mib']} MiB"
+            f" found (pi_base_min_disk_mib = {need['disk_mib']})"
         )
     if need["config_txt"] and board["config_txt"] is None:
         problems.append(
-            f"there is no {need['config_txt']} (pi_base_config_txt_path) for what pi_base_pcie_gen3 or"
-            " pi_base_config_txt ask for: only a Raspberry Pi has one"
+            f"no such file (pi_base_config_txt_path = {need['config_txt']}). Only a Raspberry Pi has one:"
+            " unset pi_base_pcie_gen3 and pi_base_config_txt elsewhere"
         )
     return problems
 
 
 def is_pi5(board: dict[str, Any]) -> bool:
-    """Whether this is a board with the Pi 5's chip (Pi 5, Compute Module 5, Pi 500), and not a container on one."""
+    """Return whether this board has the Pi 5's chip (Pi 5, Compute Module 5, Pi 500), and is no container on one."""
     return board["virtualization"] == "" and bool(
         re.match(r"Raspberry Pi (5|500|Compute Module 5)\b", str(board["model"]))
     )
 
 
 def board_warnings(board: dict[str, Any]) -> list[str]:
-    """Sentences about what is wrong with a board that can serve all the same, each with what to do; empty if nothing.
+    """Return a sentence for each fault of a board that can serve all the same; empty if there is none.
 
     Args:
-        board: what module `board_facts` returned. Of what it does not know nothing is said.
+        board: what module `board_facts` returned. What it does not know is no fault.
     """
     return [sentence for _, sentence in board_faults(board)]
 
 
 def board_faults(board: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the same, each sentence with one word for what is wrong."""
-    said = []
-    told = board["throttled"]
-    if "under-voltage" in told["now"] + told["since_boot"]:
-        when = "now" if "under-voltage" in told["now"] else "since its start"
+    """Return the same, each sentence with one word for the fault."""
+    faults = []
+    state = board["throttled"]
+    if "under-voltage" in state["now"] + state["since_boot"]:
+        when = "now" if "under-voltage" in state["now"] else "since boot"
         fault = "voltage-now" if when == "now" else "voltage-since-boot"
-        said.append((fault, f"under-voltage {when}: use a power supply of 5 V and 5 A, and a short cable"))
-    for words, when in ((told["now"], "now"), (told["since_boot"], "since its start")):
-        slow = [word for word in words if word != "under-voltage" and (when == "now" or word not in told["now"])]
+        faults.append((fault, f"under-voltage {when}. Use a power supply of 5 V and 5 A, and a short cable"))
+    for words, when in ((state["now"], "now"), (state["since_boot"], "since boot")):
+        slow = [word for word in words if word != "under-voltage" and (when == "now" or word not in state["now"])]
         if slow:
             text = (
-                f"{', '.join(slow)} {when}: it computes slower than it could; give it an active cooler and air"
-                " (and the power supply above)"
+                f"{', '.join(slow)} {when}, so it is slower than it could be. Use an active cooler, and check the power"
             )
-            said.append(("slow-now" if when == "now" else "slow-since-boot", text))
+            faults.append(("slow-now" if when == "now" else "slow-since-boot", text))
     if board["temperature_c"] is not None and board["temperature_c"] >= HOT and board["virtualization"] == "":
-        text = f"its chip has {board['temperature_c']:.0f} C, and slows down from {HOT} on: see to its cooling"
-        said.append(("hot", text))
+        text = f"the chip is at {board['temperature_c']:.0f} C, and slows down from {HOT} C on. Check the cooling"
+        faults.append(("hot", text))
     if board["cooling"]["fan"] is False:
         text = (
-            "its firmware found no fan: under this load a Pi 5 needs an active cooler (one that is there and was not"
-            " found wants pi_base_config_txt: [dtparam=cooling_fan=on]; a passive one cannot be seen)"
+            "the firmware found no fan, and a Pi 5 under this load needs an active cooler. Install one; for a fan that"
+            " is installed and not found, set pi_base_config_txt: [dtparam=cooling_fan=on]. Passive coolers are not"
+            " detected"
         )
-        said.append(("no-fan", text))
+        faults.append(("no-fan", text))
     if board["time_synchronised"] is False:
         text = (
-            "its clock is not synchronised, and a wrong one makes TLS and apt fail:"
-            " timedatectl set-ntp true, and let it reach a time server"
+            "the clock is not synchronised, and a wrong clock makes TLS and apt fail."
+            " Run timedatectl set-ntp true, and let the board reach a time server"
         )
-        said.append(("clock", text))
+        faults.append(("clock", text))
     controllers = board["cgroup_controllers"]
     if controllers and "memory" not in controllers and board["virtualization"] != "container":
         text = (
-            "its kernel does not account for memory (cgroup_disable=memory), so that the server's limit has no effect:"
-            " add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, and restart"
+            "the kernel does not account for memory (cgroup_disable=memory), so the server's limit has no effect."
+            " Add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, and restart"
         )
-        said.append(("cgroup-memory", text))
-    said += _storage_faults(board["storage"], board["swap_files"])
+        faults.append(("cgroup-memory", text))
+    faults += _storage_faults(board["storage"], board["swap_files"])
     if is_pi5(board):
-        said += _pi5_faults(board)
+        faults += _pi5_faults(board)
     if board["reboot_pending"]:
         text = (
-            f"it must be restarted, for {', '.join(board['reboot_pending'])}: do it when it suits, or set"
-            " pi_base_allow_reboot"
+            f"restart required for {', '.join(board['reboot_pending'])}."
+            " Restart it when it suits, or set pi_base_allow_reboot"
         )
-        said.append(("reboot", text))
-    return said
+        faults.append(("reboot", text))
+    return faults
 
 
 def _storage_faults(storage: dict[str, Any], swap_files: list[str]) -> list[tuple[str, str]]:
-    said = []
+    faults = []
     if storage["kind"] == "sd" and storage["slow"]:
         text = (
-            f"its SD card {storage['name']} is slow ({storage['speed'] or 'no speed class'}): a model of 12 GB takes"
-            " minutes to load; take a card of class A2, or NVMe"
+            f"the SD card {storage['name']} is slow ({storage['speed'] or 'no speed class'}), and a model of 12 GB"
+            " takes minutes to load. Use an SD card of class A2, or NVMe"
         )
-        said.append(("slow-sd", text))
+        faults.append(("slow-sd", text))
     elif storage["slow"]:
-        said.append(("slow-usb", f"its storage {storage['name']} is slow ({storage['speed']}): a blue port is USB 3"))
+        text = f"the storage {storage['name']} is slow ({storage['speed']}). Use a blue port, which is USB 3"
+        faults.append(("slow-usb", text))
     if storage["kind"] == "sd" and swap_files:
         text = (
-            f"it swaps to its SD card ({', '.join(swap_files)}), which is slow and wears out: pi_base_swap: zram or off"
+            f"swap is on the SD card ({', '.join(swap_files)}), which is slow and wears out."
+            " Set pi_base_swap to zram or off"
         )
-        said.append(("sd-swap", text))
-    return said
+        faults.append(("sd-swap", text))
+    return faults
 
 
 def _pi5_faults(board: dict[str, Any]) -> list[tuple[str, str]]:
-    said = []
+    faults = []
     if board["page_size"] == 4096:
         text = (
-            "its kernel has pages of 4 KiB; the Pi 5's own kernel (kernel_2712.img, the default of Raspberry Pi OS) has"
-            " 16 KiB, which need fewer look-ups: remove kernel=... from config.txt if nothing needs it"
+            "the kernel has pages of 4 KiB; the Pi 5's own kernel (kernel_2712.img, the default of Raspberry Pi OS) has"
+            " 16 KiB, which need fewer look-ups. Remove kernel=... from config.txt if nothing needs it"
         )
-        said.append(("page-size", text))
+        faults.append(("page-size", text))
     date, banks = board["eeprom_date"], board["sdram"]["banklow"]
     if date and date < SDRAM_TUNED:
         text = (
-            f"its EEPROM is of {date}: those from {SDRAM_TUNED} on use the memory better, which generation is bound by;"
-            " sudo rpi-eeprom-update -a, and restart"
+            f"the EEPROM is of {date}; from {SDRAM_TUNED} on it uses the memory better, which generation is bound by."
+            " Run sudo rpi-eeprom-update -a, and restart"
         )
-        said.append(("eeprom", text))
+        faults.append(("eeprom", text))
     elif date and banks in (None, "0", "1") and board["numa_nodes"] == 1:
         text = (
-            "its EEPROM spreads the memory's banks for a kernel with NUMA emulation, and this kernel has none: programs"
-            " were reported to get half of the memory's speed so; use the kernel of Raspberry Pi OS, or set"
+            "the EEPROM spreads the memory's banks for a kernel with NUMA emulation, and this kernel has none: reports"
+            " say that programs get half of the memory's speed then. Use the kernel of Raspberry Pi OS, or set"
             " SDRAM_BANKLOW=3 (sudo rpi-eeprom-config --edit)"
         )
-        said.append(("sdram-banks", text))
-    return said
+        faults.append(("sdram-banks", text))
+    return faults

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def settle(folder: Path) -> None:
-    """Have what was named in a folder on the disk: a rename alone may be lost with the power."""
+    """Flush a folder to disk: without that a power cut may undo a rename in it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -16,26 +16,26 @@ def settle(folder: Path) -> None:
 
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file beside its place, flush it to disk, and rename it. OSError if that cannot be done."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("w", encoding="utf-8") as file:
+    """Write a file under another name, flush it to disk, and rename it. OSError if that cannot be done."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), mode)
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    new.replace(path)
     settle(path.parent)
 
 
 def point(link: Path, target: str) -> None:
     """Make `link` a symlink to `target`, whatever it named before."""
-    beside = link.with_name(f".{link.name}.new")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target)
-    beside.replace(link)
+    new = link.with_name(f".{link.name}.new")
+    new.unlink(missing_ok=True)
+    new.symlink_to(target)
+    new.replace(link)
     settle(link.parent)
 
 
 def names(link: Path, target: str) -> bool:
-    """Whether `link` is a symlink to `target`, letter by letter."""
+    """Return whether `link` is a symlink to exactly `target`."""
     return link.is_symlink() and os.readlink(link) == target
