@@ -173,7 +173,7 @@ class CallbackModule(Default):
         super().v2_playbook_on_start(playbook)
 
     def _verbose(self, result: Any = None) -> bool:
-        """Tell whether to show what Ansible does; it shows the message of an exception even where a result is hidden."""
+        """Tell whether to show what Ansible does, which shows an exception's message even where the result is hidden."""
         return bool(self._display.verbosity > 0) and not (result and "censored" in result.result)
 
     def _place(self, task: Any) -> str:
@@ -265,19 +265,13 @@ class CallbackModule(Default):
             self._display.display(f"\n{block}" if number else block, color=constants.COLOR_ERROR)
 
     def _show_table(self, serving: Mapping[str, Mapping[str, Any]]) -> None:
-        rows = [
-            (
-                host,
-                str(said.get("model", "")),
-                f"{said.get('url', '')}{' (on the board)' * is_local(said.get('url', ''))}",
-            )
-            for host, said in serving.items()
-        ]
+        rows = []
+        for host, said in serving.items():
+            url = str(said.get("url", ""))
+            rows.append((host, str(said.get("model", "")), f"{url} (on the board)" if is_local(url) else url))
         self._display.banner("WHAT SERVES")
         for line in table([("BOARD", "MODEL", "URL"), *rows]):
             self._display.display(line)
         # One that answers to this machine, where there is one.
-        board = next(
-            (host for host, said in serving.items() if not is_local(str(said.get("url", "")))), next(iter(serving))
-        )
+        board = min(serving, key=lambda host: is_local(str(serving[host].get("url", ""))))
         self._display.display("\n" + "\n".join(request_lines(board, serving[board])), color=constants.COLOR_OK)

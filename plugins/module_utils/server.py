@@ -150,8 +150,8 @@ def watchdog_sha256(program: str, arguments: list[Any]) -> str:
 def served_at(arguments: Arguments) -> dict[str, str]:
     """Return how a server with these arguments is asked.
 
-    `url` is the one for its own board, `address` what it listens on, `alias` the name of its model in the API or '', and
-    `api_key_file` a path or ''.
+    `url` is the one for its own board, `address` what it listens on, `alias` the name of its model in the API or '',
+    and `api_key_file` a path or ''.
     """
     values = {flag[0]: flag[1] for flag in arguments if len(flag) > 1}
     host = values.get("--host", "127.0.0.1")

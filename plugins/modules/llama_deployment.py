@@ -125,7 +125,8 @@ fallback:
   returned: always
   type: str
 served:
-  description: How the deployment C(key) is asked, as C(url) (from its own board), C(address), C(alias) and C(api_key_file).
+  description:
+    - How the deployment C(key) is asked, as C(url) (from its own board), C(address), C(alias) and C(api_key_file).
   returned: always
   type: dict
 fallback_served:
