@@ -173,7 +173,7 @@ class CallbackModule(Default):
         super().v2_playbook_on_start(playbook)
 
     def _verbose(self, result: Any = None) -> bool:
-        """Tell whether to show what Ansible does, which shows an exception's message even where the result is hidden."""
+        """Tell whether to show what Ansible does; it shows an exception even where the result is hidden."""
         return bool(self._display.verbosity > 0) and not (result and "censored" in result.result)
 
     def _place(self, task: Any) -> str:
