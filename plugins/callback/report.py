@@ -38,8 +38,8 @@ author: ik-llama-pi
 
 #: Name of the per-host statistic that the table is made from.
 SERVING = "ik_llama_pi_serving"
-#: What Ansible writes before the message of a task.
-_PREFIX = re.compile(r"^(?:(?:Task|Action|Module) failed: )+")
+#: What Ansible writes before the message of a task; messages that quote another one have it within.
+_PREFIX = re.compile(r"(?<!\S)(?:Task|Action|Module) failed: ")
 #: Lines of a program's output that are shown where there is no message but that.
 _OUTPUT_LINES = 10
 _REQUEST = '{"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 64}'

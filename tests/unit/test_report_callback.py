@@ -300,3 +300,4 @@ def test_a_message_may_be_a_list_or_nothing(report: Any) -> None:
     assert report.result_text({"msg": ["x", "y"]}) == "x\ny"
     assert report.result_text({})
     assert report.result_text({"msg": "Task failed: Module failed: x"}) == "x"
+    assert report.result_text({"msg": "a: Task failed: x"}) == "a: x"
