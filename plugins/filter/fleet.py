@@ -33,26 +33,29 @@ def rolling_failures(play: list[str], batch: list[str], hostvars: Mapping[str, M
 
 
 def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
-    """One line for each board that was to change and did not fail: what it serves now, or why it was not touched.
+    """What the boards that did not fail serve now, or why they were not touched; a line for each such text.
 
     Args:
         boards: variables of the boards; `serve_begun` where its turn came, `serve_outcome` where the change went well,
             `serve_failure` where it did not, which the board's own failure says.
     """
     away = "went away while it was changed: see to it, and run site.yml again, which ends that"
-    lines = []
+    names_by_text: dict[str, list[str]] = {}
     changed = []
-    failed = 0
+    others = 0
     for board in boards:
         if "serve_failure" in board:
-            failed += 1
+            others += 1
             continue
         name = board["inventory_hostname"]
         untouched = away if board.get("serve_begun") else "not touched, because another board failed"
-        lines.append(f"{name}: {board.get('serve_outcome', untouched)}")
+        names_by_text.setdefault(board.get("serve_outcome", untouched), []).append(name)
         if "serve_outcome" in board:
             changed.append(name)
-    if changed and len(changed) < len(lines) + failed:
+        else:
+            others += 1
+    lines = [f"{', '.join(names)}: {text}" for text, names in names_by_text.items()]
+    if changed and others:
         lines.append(
             f"To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit {','.join(changed)}"
         )

@@ -34,10 +34,11 @@ def test_the_summary_has_a_line_for_each_board_that_does_not_fail_itself(fleet: 
         {"inventory_hostname": "b", "serve_failure": "b: deployment 1 does not serve\nlog"},
         {"inventory_hostname": "c"},
         {"inventory_hostname": "d", "serve_begun": True},
+        {"inventory_hostname": "e"},
     ]
     assert fleet.serve_summary(boards).splitlines() == [
         "a: serves deployment 1",
-        "c: not touched, because another board failed",
+        "c, e: not touched, because another board failed",
         "d: went away while it was changed: see to it, and run site.yml again, which ends that",
         "To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit a",
     ]
