@@ -30,24 +30,29 @@ def rolling_failures(play: list[str], batch: list[str], hostvars: Mapping[str, M
 
 
 def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
-    """One line for each board that was to change: what it serves now, or why it does not.
+    """What the boards that did not fail serve now, or why they were not touched; a line for each such text.
 
     Args:
         boards: variables of the boards; `serve_begun` where its turn came, `serve_outcome` where the change went well,
-            `serve_failure` where it did not.
+            `serve_failure` where it did not, which the board's own failure says.
     """
     away = "went away while it was changed: see to it, and run site.yml again, which ends that"
-    lines = []
+    names_by_text: dict[str, list[str]] = {}
     changed = []
+    others = 0
     for board in boards:
-        failure = str(board.get("serve_failure", "")).strip().splitlines()
+        if "serve_failure" in board:
+            others += 1
+            continue
         name = board["inventory_hostname"]
-        said = failure[0].removeprefix(f"{name}: ") if failure else ""
         untouched = away if board.get("serve_begun") else "not touched, because another board failed"
-        lines.append(f"{name}: {said or board.get('serve_outcome', untouched)}")
-        if not failure and "serve_outcome" in board:
+        names_by_text.setdefault(board.get("serve_outcome", untouched), []).append(name)
+        if "serve_outcome" in board:
             changed.append(name)
-    if changed and len(changed) < len(lines):
+        else:
+            others += 1
+    lines = [f"{', '.join(names)}: {text}" for text, names in names_by_text.items()]
+    if changed and others:
         lines.append(
             f"To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit {','.join(changed)}"
         )
