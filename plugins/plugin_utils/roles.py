@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-#: The folder of the collection; it is a clone, or where the collection is installed.
+#: The folder of the collection: a clone, or where it is installed.
 PROJECT = Path(__file__).resolve().parents[2]
 
 
