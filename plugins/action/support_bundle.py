@@ -88,7 +88,7 @@ def reports(host: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "plans.json", text_of(plans)
     if host.get("support_failures"):
         yield "failures.json", text_of(host["support_failures"])
-    names = sorted(name for name in host if not name.startswith(INTERNAL) and not name.startswith("support_"))
+    names = sorted(name for name in host if not name.startswith((*INTERNAL, "support_")) and "__" not in name)
     yield "variables.txt", "".join(f"{name}\n" for name in names)
 
 

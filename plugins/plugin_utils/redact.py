@@ -38,7 +38,8 @@ PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^/\s@]+@"), rf"\1{SECRET}@"),
     (
         re.compile(
-            r"(?i)([\w-]*(?:api[_-]?keys?|token|passw(?:or)?d|passphrase|secret|signature|credential)[\"']?(?:\s*[:=]\s*|\s+)\[?\s*[\"']?)"
+            r"(?i)([\w-]*(?:api[_-]?keys?|token|passw(?:or)?d|passphrase|secret|signature|credential)[\"']?"
+            r"(?:[ \t]*[:=]\s*|[ \t]+)\[?\s*[\"']?)"
             r"(?![<\s])([^\s\"',\]}&]{4,})(?=[\s\"',\]}&]|\Z)"
         ),
         rf"\1{SECRET}",

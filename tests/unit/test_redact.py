@@ -66,6 +66,7 @@ def test_what_no_variable_names_is_found_by_its_form(text: str, secret: str) -> 
         "https://github.com/ikawrakow/ik_llama.cpp.git",
         "https://huggingface.co/unsloth/model/resolve/main/x.gguf",
         "http://localhost:8080/v1",
+        "llama_server_api_keys\nllama_server_host\n",
         "--api-key-file /etc/llama/api-keys",
         "sha256 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "/var/lib/llama/models/x -> y.gguf, 6.12.25-v8+, 1.24.0",
@@ -113,6 +114,7 @@ HOSTS: dict[str, dict[str, Any]] = {
         "llama_server_api_keys": [API_KEY, "second-planted-key"],
         "gateway_tls_key": PRIVATE,
         "my_note": "private note",
+        "some_role__internal": "x",
         "support_reports": {
             "results": [
                 {"item": {"key": "journal"}, "stdout": f"kitchen sshd: from 192.168.178.5, key {API_KEY}"},
@@ -145,6 +147,7 @@ def test_no_planted_secret_and_no_name_is_in_the_bundle() -> None:
     }
     assert "0123456789ab" in bundle["host-1/plans.json"]
     assert "my_note" in bundle["host-1/variables.txt"]
+    assert "__" not in bundle["host-1/variables.txt"]
 
 
 def test_only_its_owner_can_read_the_file(tmp_path: Path) -> None:
