@@ -13,7 +13,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_problems
-from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import BOARDS
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_forecast import BOARDS
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,
     group_problems,
@@ -24,7 +24,7 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import
 )
 
 PROJECT = Path(__file__).resolve().parents[2]
-#: Cores of the boards that fleet_plan knows.
+#: Cores of the boards that fleet_forecast knows.
 CORES = 4
 
 
@@ -185,8 +185,8 @@ class ActionModule(ActionBase):
         options, keys = host.known("llama_server__options"), host.known("llama_server_api_keys")
         if "llama_server" not in roles or options is None:
             return
-        kind = str(host.known("fleet_plan_board", ""))
-        memory = int(host.known("fleet_plan_memory_mib") or BOARDS.get(kind, {}).get("memory_mib", 0))
+        kind = str(host.known("fleet_forecast_board", ""))
+        memory = int(host.known("fleet_forecast_memory_mib") or BOARDS.get(kind, {}).get("memory_mib", 0))
         plan = self._manifest(host) if memory else {}
         reserve = int(host.known("llama_server_memory_reserve_mib"))
         # Keys that only the vault knows are taken for good ones.

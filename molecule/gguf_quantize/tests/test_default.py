@@ -128,8 +128,8 @@ def test_the_plan_told_it_to_the_byte(run_playbook: Any, tmp_path: Path) -> None
     """Without reaching a board; a board with too little memory is told so."""
     arguments = (
         "playbooks/plan.yml",
-        f"--extra-vars=fleet_plan_folder={tmp_path}",
-        "--extra-vars=fleet_plan_memory_mib=1100",
+        f"--extra-vars=fleet_forecast_folder={tmp_path}",
+        "--extra-vars=fleet_forecast_memory_mib=1100",
     )
     run = run_playbook(*arguments)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import PlanError, make_plans
-from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import (
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import ForecastError, make_forecasts
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_forecast import (
     BOARDS,
     as_markdown,
     as_text,
     board_of,
-    fleet_plan,
+    fleet_forecast,
 )
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
 from naming import unnamed
@@ -49,40 +49,40 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plans(source: Path) -> dict[str, Any]:
+def forecasts(source: Path) -> dict[str, Any]:
     recipes = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(RECIPES.glob("*.yml"))}
-    return make_plans(str(source), recipes, ["Q3_K_S", "Q4_K_M"], str(source.parent / "imatrix.dat"))[1]
+    return make_forecasts(str(source), recipes, ["Q3_K_S", "Q4_K_M"], str(source.parent / "imatrix.dat"))[1]
 
 
-def test_recipes_and_file_types_are_planned_from_one_look(plans: dict[str, Any]) -> None:
-    assert list(plans) == ["rpi5-16gb-card", "rpi5-16gb-lean", "rpi5-16gb-table", "Q3_K_S", "Q4_K_M"]
-    assert plans["rpi5-16gb-card"]["tensor_bytes"] == 12_218_867_968
-    assert plans["rpi5-16gb-card"]["exact"] is False
-    assert plans["rpi5-16gb-card"]["least_bits"] == 2.19
-    assert plans["rpi5-16gb-lean"]["rounded_on_arm"] == []
-    assert plans["Q3_K_S"]["kind"] == "file type"
+def test_recipes_and_file_types_come_from_one_header(forecasts: dict[str, Any]) -> None:
+    assert list(forecasts) == ["rpi5-16gb-card", "rpi5-16gb-lean", "rpi5-16gb-table", "Q3_K_S", "Q4_K_M"]
+    assert forecasts["rpi5-16gb-card"]["tensor_bytes"] == 12_218_867_968
+    assert forecasts["rpi5-16gb-card"]["exact"] is False
+    assert forecasts["rpi5-16gb-card"]["least_bits"] == 2.19
+    assert forecasts["rpi5-16gb-lean"]["rounded_on_arm"] == []
+    assert forecasts["Q3_K_S"]["kind"] == "file type"
 
 
-def test_what_cannot_be_planned_says_why(source: Path) -> None:
+def test_what_cannot_be_forecast_says_why(source: Path) -> None:
     card = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
-    plans = make_plans(str(source), {"card": card, "bad": {"title": "x"}}, ["Q9_Q"], "")[1]
-    assert {name: plan["place"] for name, plan in plans.items()} == {
+    forecasts = make_forecasts(str(source), {"card": card, "bad": {"title": "x"}}, ["Q9_Q"], "")[1]
+    assert {name: forecast["place"] for name, forecast in forecasts.items()} == {
         "card": "requires_imatrix", "bad": "origin", "Q9_Q": "base",
     }  # fmt: skip
-    assert unnamed(plans["bad"]["problem"], "origin") == unnamed(plans["Q9_Q"]["problem"], "Q9_Q") == []
-    told = " ".join(as_text(fleet_plan({"location": "s", "bytes": 1}, plans, [board("pi-01")])).split())
-    for name, plan in plans.items():
-        assert set(plan) == {"kind", "problem", "place"}
-        assert unnamed(told, name, plan["problem"]) == []
-    with pytest.raises(PlanError) as caught:
-        make_plans(str(source.parent / "nothing.gguf"), {}, [], "")
+    assert unnamed(forecasts["bad"]["problem"], "origin") == unnamed(forecasts["Q9_Q"]["problem"], "Q9_Q") == []
+    shown = " ".join(as_text(fleet_forecast({"location": "s", "bytes": 1}, forecasts, [board("pi-01")])).split())
+    for name, forecast in forecasts.items():
+        assert set(forecast) == {"kind", "problem", "place"}
+        assert unnamed(shown, name, forecast["problem"]) == []
+    with pytest.raises(ForecastError) as caught:
+        make_forecasts(str(source.parent / "nothing.gguf"), {}, [], "")
     assert (caught.value.argument, caught.value.missing) == ("source", True)
     assert unnamed(caught.value, source.parent / "nothing.gguf") == []
 
 
-def test_a_16_gb_board_takes_the_recipes_and_an_8_gb_board_does_not(plans: dict[str, Any]) -> None:
-    plan = fleet_plan({"location": "s", "bytes": 1}, plans, [board("pi-01"), board("pi-02", "rpi5-8gb")])
-    large, small = plan["boards"]
+def test_a_16_gb_board_takes_the_recipes_and_an_8_gb_board_does_not(forecasts: dict[str, Any]) -> None:
+    fleet = fleet_forecast({"location": "s", "bytes": 1}, forecasts, [board("pi-01"), board("pi-02", "rpi5-8gb")])
+    large, small = fleet["boards"]
     assert [found["fits"] for found in large["models"].values()] == [True] * 3 + [False] * 2
     assert not any(found["fits"] or found["longest_context"] for found in small["models"].values())
     refused = {found["verdict"] for found in large["models"].values() if not found["fits"]}
@@ -92,20 +92,20 @@ def test_a_16_gb_board_takes_the_recipes_and_an_8_gb_board_does_not(plans: dict[
     card, lean = (large["models"][f"rpi5-16gb-{name}"] for name in ("card", "lean"))
     assert (card["tokens_per_second"], lean["tokens_per_second"]) == (6.4, 6.82)
     assert card["tokens_per_second_full"] < card["tokens_per_second"]
-    json.dumps(plan)
+    json.dumps(fleet)
 
 
-def test_a_context_that_is_too_long(plans: dict[str, Any]) -> None:
-    plan = fleet_plan({"location": "s", "bytes": 1}, plans, [board("pi-01", context=262144)])
-    found = plan["boards"][0]["models"]["rpi5-16gb-card"]
+def test_a_context_that_is_too_long(forecasts: dict[str, Any]) -> None:
+    fleet = fleet_forecast({"location": "s", "bytes": 1}, forecasts, [board("pi-01", context=262144)])
+    found = fleet["boards"][0]["models"]["rpi5-16gb-card"]
     assert (found["fits"], found["longest_context"]) == (False, 129792)
     assert unnamed(found["verdict"], 129792) == []
 
 
-def test_equal_boards_are_told_once(plans: dict[str, Any]) -> None:
+def test_equal_boards_are_one_entry(forecasts: dict[str, Any]) -> None:
     boards = [board("pi-01"), board("pi-02", context=8192), board("pi-03")]
-    plan = fleet_plan({"location": "s", "bytes": 1}, plans, boards)
-    assert [entry["names"] for entry in plan["boards"]] == [["pi-01", "pi-03"], ["pi-02"]]
+    fleet = fleet_forecast({"location": "s", "bytes": 1}, forecasts, boards)
+    assert [entry["names"] for entry in fleet["boards"]] == [["pi-01", "pi-03"], ["pi-02"]]
 
 
 def test_a_board_is_what_was_set_or_found_or_its_kind() -> None:
@@ -118,30 +118,30 @@ def test_a_board_is_what_was_set_or_found_or_its_kind() -> None:
     assert (declared["memory_mib"], declared["bandwidth_gbs"], declared["disk_free_mib"]) == (12000, 17.1, 500)
     with pytest.raises(ValueError) as caught:
         board("pi-01", "rpi4")
-    assert unnamed(caught.value, "fleet_plan_board", "rpi4", *BOARDS) == []
+    assert unnamed(caught.value, "fleet_forecast_board", "rpi4", *BOARDS) == []
 
 
-def test_a_full_disk_is_told(plans: dict[str, Any]) -> None:
+def test_a_full_disk_is_in_the_verdict(forecasts: dict[str, Any]) -> None:
     full = board_of("pi-01", "rpi5-16gb", 0, 0, 9000, None, SERVER)
-    found = fleet_plan({"location": "s", "bytes": 1}, plans, [full])["boards"][0]["models"]["rpi5-16gb-card"]
+    found = fleet_forecast({"location": "s", "bytes": 1}, forecasts, [full])["boards"][0]["models"]["rpi5-16gb-card"]
     assert (found["fits"], found["disk_fits"]) == (True, False)
     assert unnamed(found["verdict"], 9000) == []
 
 
-def test_the_plan_reads_well(plans: dict[str, Any]) -> None:
-    plan = fleet_plan({"location": "q8_0.gguf", "bytes": 36_905_473_984}, plans, [board("pi-01")])
-    text = as_text(plan)
+def test_the_forecast_reads_well(forecasts: dict[str, Any]) -> None:
+    fleet = fleet_forecast({"location": "q8_0.gguf", "bytes": 36_905_473_984}, forecasts, [board("pi-01")])
+    text = as_text(fleet)
     assert not [line for line in text.splitlines() if line != line.rstrip()]
     assert ["blk.*.attn_qkv.weight", "q4_K", "iq4_ks", "q8_0"] in [line.split() for line in text.splitlines()]
-    chosen = plan["boards"][0]["models"]["rpi5-16gb-card"]
+    chosen = fleet["boards"][0]["models"]["rpi5-16gb-card"]
     assert unnamed(" ".join(text.split()), chosen["sentence"]) == unnamed(chosen["sentence"], 2328) == []
-    lines = as_markdown(plan).splitlines()
+    lines = as_markdown(fleet).splitlines()
     lean, card = (
         next(line for line in lines if line.startswith(f"| rpi5-16gb-{name} |")).strip("| ").split(" | ")
         for name in ("lean", "card")
     )
     assert unnamed(" ".join(lean), "1,481", "4.26") == []
-    rounded = len(plan["models"]["rpi5-16gb-card"]["rounded_on_arm"])
+    rounded = len(fleet["models"]["rpi5-16gb-card"]["rounded_on_arm"])
     assert rounded > 0
     assert unnamed(card[-1], rounded) == []
     assert not any(digit in lean[-1] for digit in "0123456789")
@@ -151,7 +151,7 @@ def test_the_plan_reads_well(plans: dict[str, Any]) -> None:
 
 
 def test_filters(plugin: Any, tmp_path: Path) -> None:
-    filters = plugin("filter", "fleet_plan").FilterModule().filters()
+    filters = plugin("filter", "forecast").FilterModule().filters()
     (tmp_path / "mine.yml").write_text("title: mine")
     (tmp_path / "bad.yml").write_text("title: [")
     assert filters["recipe_files"](["mine"], str(tmp_path)) == {"mine": {"title": "mine"}}
@@ -160,10 +160,10 @@ def test_filters(plugin: Any, tmp_path: Path) -> None:
         filters["recipe_files"](["bad"], str(tmp_path))
     assert unnamed(caught.value, "bad") == []
     with pytest.raises(AnsibleFilterError) as caught:
-        filters["planned_board"](
+        filters["forecast_board"](
             "pi-01", kind="x", memory_mib=0, bandwidth_gbs=0, disk_free_mib=0, asked=None, server={}
         )
-    assert unnamed(caught.value, "pi-01", "fleet_plan_board", "x") == []
+    assert unnamed(caught.value, "pi-01", "fleet_forecast_board", "x") == []
     with pytest.raises(AnsibleFilterError) as caught:
-        filters["planned_fleet"]({"a": {"hparams": {}}}, {}, [board("pi-01")])
-    assert unnamed(caught.value, "planned_fleet") == []
+        filters["forecast_fleet"]({"a": {"hparams": {}}}, {}, [board("pi-01")])
+    assert unnamed(caught.value, "forecast_fleet") == []

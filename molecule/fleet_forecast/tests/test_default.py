@@ -11,7 +11,7 @@ import pytest
 
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "plan"
 RECIPES = Path(__file__).resolve().parents[3] / "roles/gguf_quantize/files/recipes"
-CONVERGE = "molecule/fleet_plan/converge.yml"
+CONVERGE = "molecule/fleet_forecast/converge.yml"
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_it_can_be_read(plan: dict[str, Any]) -> None:
 def test_a_board_of_another_kind_is_planned_with_its_own_memory(run_playbook: Any, tmp_path: Path) -> None:
     before = (FOLDER / "plan.json").read_text()
     run = run_playbook(
-        CONVERGE, "-e", "fleet_plan_board=rpi5-8gb", "-e", f"fleet_plan_folder={tmp_path}", "--limit", "pi-02,localhost"
+        CONVERGE, "-e", "fleet_forecast_board=rpi5-8gb", "-e", f"fleet_forecast_folder={tmp_path}", "--limit", "pi-02,localhost"
     )
     assert run.returncode == 0, run.stdout
     (board,) = json.loads((tmp_path / "plan.json").read_text())["boards"]
@@ -46,7 +46,7 @@ def test_a_board_of_another_kind_is_planned_with_its_own_memory(run_playbook: An
 
 
 def test_a_kind_that_is_not_known_is_refused(run_playbook: Any) -> None:
-    run = run_playbook(CONVERGE, "-e", "fleet_plan_board=rpi9")
+    run = run_playbook(CONVERGE, "-e", "fleet_forecast_board=rpi9")
     assert run.returncode != 0
     said = " ".join((run.stdout + run.stderr).split())
     assert "rpi9" in said

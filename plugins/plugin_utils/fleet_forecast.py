@@ -1,4 +1,4 @@
-"""What would fit on which board, and how fast it could be: plans of models put together with boards. And as text.
+"""Forecast which model fits on which board, and how fast it could be at most, as data and as text.
 
 All functions are pure. Sizes are bytes unless a name says otherwise; a table's MiB and GiB are 2^20 and 2^30 bytes.
 """
@@ -14,9 +14,9 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import 
 GIB = 1 << 30
 MIB = 1 << 20
 
-#: Boards by the name that ``fleet_plan_board`` takes. Memory is what the kernel leaves to programs: of 16 GB that was
-#: seen in a virtual machine, of the others it is the same share. The bandwidth was reported by users of the board; on
-#: paper it has 17.1 GB/s.
+#: Boards by the name that ``fleet_forecast_board`` takes. Memory is what the kernel leaves to programs: of 16 GB it was
+#: measured in a virtual machine, of the others it is the same share. The bandwidth was reported by users of the board;
+#: the specification says 17.1 GB/s.
 BOARDS: dict[str, dict[str, float]] = {
     "rpi5-16gb": {"memory_mib": 15818, "bandwidth_gbs": 11.0},
     "rpi5-8gb": {"memory_mib": 7909, "bandwidth_gbs": 11.0},
@@ -33,13 +33,13 @@ def board_of(
     asked: Mapping[str, Any] | None,
     server: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A board as `fleet_plan` takes it.
+    """Return a board as `fleet_forecast` takes it.
 
     Args:
         name: the host.
         kind: one of `BOARDS`.
-        memory_mib, bandwidth_gbs, disk_free_mib: what the inventory says instead; 0 where it says nothing.
-        asked: what module `board_facts` returned, where the board was asked.
+        memory_mib, bandwidth_gbs, disk_free_mib: what the inventory declares instead; 0 where it does not.
+        asked: the result of module `board_facts`, where the board was asked.
         server: ``recipe``, ``context``, ``reserve_mib`` and the options that its memory depends on.
 
     Raises:
@@ -47,8 +47,8 @@ def board_of(
     """
     if kind not in BOARDS:
         raise ValueError(
-            f"fleet_plan_board is {kind!r}: it must be one of {', '.join(BOARDS)}; what differs from it is set"
-            " by fleet_plan_memory_mib and fleet_plan_bandwidth_gbs"
+            f"unknown kind of board (fleet_forecast_board = {kind!r}). Set it to one of {', '.join(BOARDS)}, and"
+            " declare other values by fleet_forecast_memory_mib and fleet_forecast_bandwidth_gbs."
         )
     found = asked or {}
     return {
@@ -62,20 +62,20 @@ def board_of(
     }
 
 
-def _on_board(plan: Mapping[str, Any], board: Mapping[str, Any]) -> dict[str, Any]:
-    found = fit(plan, board, board["memory_mib"], board["reserve_mib"])
-    hparams = plan["hparams"]
+def _on_board(forecast: Mapping[str, Any], board: Mapping[str, Any]) -> dict[str, Any]:
+    found = fit(forecast, board, board["memory_mib"], board["reserve_mib"])
+    hparams = forecast["hparams"]
     bandwidth = board["bandwidth_gbs"] * 1e9
-    read = plan["bytes_per_token"]["total"]
+    read = forecast["bytes_per_token"]["total"]
     context = board["context"] // board["parallel"]
     kv_bytes = kv_cache_bytes(hparams, context, board["cache_type_k"], board["cache_type_v"])
     disk = board["disk_free_mib"]
-    disk_fits = plan["file_bytes"] <= disk * MIB if disk else None
+    disk_fits = forecast["file_bytes"] <= disk * MIB if disk else None
     verdict = "fits" if found["fits"] else "does not fit in memory"
     if not found["fits"] and found["longest_context"]:
         verdict = f"fits only with a context of at most {found['longest_context']}"
     if disk_fits is False:
-        verdict += f", and its file not on the disk: {disk} MiB are free"
+        verdict += f", and its file does not fit on the disk: {disk} MiB are free"
     return {
         **found,
         "disk_fits": disk_fits,
@@ -85,47 +85,47 @@ def _on_board(plan: Mapping[str, Any], board: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _room_for_weights(plans: Mapping[str, Any], on_it: Mapping[str, Any]) -> dict[str, Any]:
-    """How many bytes of weights a board can take at its context, and how many bits for each weight that is."""
-    for name, found in on_it.items():
+def _room_for_weights(forecasts: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how many bytes of weights a board can take at its context, and how many bits per weight that is."""
+    for name, found in results.items():
         parts = found["parts"]
         room = found["room_mib"] * MIB - (parts["total"] - parts["weights"])
-        return {"room_for_weights": room, "room_bits": round(room * 8 / plans[name]["hparams"]["elements"], 2)}
+        return {"room_for_weights": room, "room_bits": round(room * 8 / forecasts[name]["hparams"]["elements"], 2)}
     return {"room_for_weights": 0, "room_bits": 0.0}
 
 
-def fleet_plan(
-    source: Mapping[str, Any], plans: Mapping[str, Mapping[str, Any]], boards: Sequence[Mapping[str, Any]]
+def fleet_forecast(
+    source: Mapping[str, Any], forecasts: Mapping[str, Mapping[str, Any]], boards: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Everything that is known before anything is downloaded.
+    """Return everything that is known before anything is downloaded.
 
     Args:
         source: ``location`` and ``bytes`` of the file to quantize.
-        plans: by name, as module `gguf_plans` returns them.
+        forecasts: by name, as module `gguf_forecast_info` returns them.
         boards: as `board_of` gives them.
 
     Returns:
-        ``source``, ``models`` (the plans without the type of each single tensor) and ``boards``, each with
-        ``room_for_weights`` (bytes, at its context), ``room_bits`` (what that is for each weight) and ``models``:
-        name to what `footprint.fit` says, ``disk_fits`` (None where the disk is not known), ``tokens_per_second`` at
-        most with an empty and with a full context, and a ``verdict``. Boards that are equal in all are told once, with
-        their ``names``.
+        ``source``, ``models`` (the forecasts without the type of each single tensor) and ``boards``, each with
+        ``room_for_weights`` (bytes, at its context), ``room_bits`` (bits per weight) and ``models``: by name the result
+        of `footprint.fit`, ``disk_fits`` (None where the disk is not known), ``tokens_per_second`` at most with an
+        empty context, ``tokens_per_second_full`` with a full one, and a ``verdict``. Equal boards are one entry with their
+        ``names``.
     """
     models = {
-        name: {key: value for key, value in plan.items() if key not in ("types", "hparams")}
-        for name, plan in plans.items()
+        name: {key: value for key, value in forecast.items() if key not in ("types", "hparams")}
+        for name, forecast in forecasts.items()
     }
-    usable = {name: plan for name, plan in plans.items() if "problem" not in plan}
-    told: list[dict[str, Any]] = []
+    usable = {name: forecast for name, forecast in forecasts.items() if "problem" not in forecast}
+    entries: list[dict[str, Any]] = []
     for board in boards:
         rest = {key: value for key, value in board.items() if key != "name"}
-        same = next((entry for entry in told if all(entry[key] == value for key, value in rest.items())), None)
+        same = next((entry for entry in entries if all(entry[key] == value for key, value in rest.items())), None)
         if same:
             same["names"].append(board["name"])
             continue
-        on_it = {name: _on_board(plan, board) for name, plan in usable.items()}
-        told.append({"names": [board["name"]], **rest, **_room_for_weights(usable, on_it), "models": on_it})
-    return {"source": dict(source), "models": models, "boards": told}
+        results = {name: _on_board(forecast, board) for name, forecast in usable.items()}
+        entries.append({"names": [board["name"]], **rest, **_room_for_weights(usable, results), "models": results})
+    return {"source": dict(source), "models": models, "boards": entries}
 
 
 # Columns of running text in a terminal; tables may be wider.
@@ -135,7 +135,7 @@ WIDTH = 110
 Table = tuple[list[str], str, list[list[str]]]
 
 
-def _models_table(plan: Mapping[str, Any], kind: str) -> Table:
+def _models_table(forecast: Mapping[str, Any], kind: str) -> Table:
     head = [
         "recipe" if kind == "recipe" else kind,
         "file bytes",
@@ -145,7 +145,7 @@ def _models_table(plan: Mapping[str, Any], kind: str) -> Table:
         "rounded on ARM",
     ]
     rows = []
-    for name, model in plan["models"].items():
+    for name, model in forecast["models"].items():
         if model["kind"] != kind or "problem" in model:
             continue
         rounded = len(model["rounded_on_arm"])
@@ -190,10 +190,12 @@ def _memory_table(board: Mapping[str, Any], models: Mapping[str, Any]) -> Table:
     return ["MiB", *names], "l" + "r" * len(names), rows
 
 
-def _groups_table(plan: Mapping[str, Any]) -> Table:
-    """Type of each kind of tensor under each recipe; what no recipe quantizes is left out."""
+def _groups_table(forecast: Mapping[str, Any]) -> Table:
+    """Return the types of each kind of tensor under each recipe, without those that no recipe quantizes."""
     recipes = {
-        name: model for name, model in plan["models"].items() if model["kind"] == "recipe" and "problem" not in model
+        name: model
+        for name, model in forecast["models"].items()
+        if model["kind"] == "recipe" and "problem" not in model
     }
     rows = []
     for group in next(iter(recipes.values()))["groups"] if recipes else ():
@@ -203,13 +205,13 @@ def _groups_table(plan: Mapping[str, Any]) -> Table:
     return ["tensors", *recipes], "l" * (1 + len(recipes)), rows
 
 
-def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | None]]:
-    """Title, lines of text, and a table."""
-    models = plan["models"]
-    source = plan["source"]
+def _sections(forecast: Mapping[str, Any]) -> list[tuple[str, list[str], Table | None]]:
+    """Return title, lines of text, and table of each section."""
+    models = forecast["models"]
+    source = forecast["source"]
     sections: list[tuple[str, list[str], Table | None]] = [
         (
-            "What it would be made from",
+            "Source",
             [
                 f"{source['location']}, {source['bytes']:,} bytes ({source['bytes'] / GIB:.2f} GiB)"
                 + (f", of which {source['transferred']:,} were read" if source.get("transferred") else "")
@@ -219,17 +221,17 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
         (
             "Recipes",
             [
-                "Read for a token: weights that generation reads. Least bits: of what every token reads.",
+                "Read for a token: weights that generation reads. Least bits: of the tensors that every token reads.",
                 "Rounded on ARM: kinds of tensors that engines from before 2026-09-22 round on aarch64.",
             ]
             + (
                 []
                 if all(model.get("exact", True) for model in models.values())
-                else ["A + behind the bytes: the importance matrix is not here yet, and adds some hundred."]
+                else ["A + after the bytes: the importance matrix is not downloaded yet, and adds some hundred bytes."]
             ),
-            _models_table(plan, "recipe"),
+            _models_table(forecast, "recipe"),
         ),
-        ("What becomes of each tensor", [], _groups_table(plan)),
+        ("Tensor types", [], _groups_table(forecast)),
     ]
     warnings = [
         f"{name}: {line}"
@@ -239,17 +241,17 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
     ]
     warnings += [f"{name} cannot be used: {model['problem']}" for name, model in models.items() if "problem" in model]
     if warnings:
-        sections.append(("Look at this", warnings, None))
+        sections.append(("Warnings", warnings, None))
     if any(model["kind"] == "file type" for model in models.values()):
         sections.append(
             (
                 "Plain file types, for comparison",
-                ["As the engine makes them without a recipe."],
-                _models_table(plan, "file type"),
+                ["The engine's own choices, without a recipe."],
+                _models_table(forecast, "file type"),
             )
         )
-    for board in plan["boards"]:
-        how = "asked" if board["asked"] else "declared, not asked"
+    for board in forecast["boards"]:
+        how = "as it answered" if board["asked"] else "as declared, not asked"
         disk = (
             f"{board['disk_free_mib']:,} MiB of disk free" if board["disk_free_mib"] else "its free disk is not known"
         )
@@ -262,7 +264,7 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
         if board["room_for_weights"] > 0:
             lines.append(
                 f"Room for {board['room_for_weights'] / 1e9:.2f} GB of weights at that context,"
-                f" {board['room_bits']:.2f} bits for each."
+                f" {board['room_bits']:.2f} bits per weight."
             )
         if chosen:
             lines.append(f"With its recipe {board['recipe']}, {chosen['sentence']}.")
@@ -272,10 +274,10 @@ def _sections(plan: Mapping[str, Any]) -> list[tuple[str, list[str], Table | Non
     return sections
 
 
-def as_text(plan: Mapping[str, Any]) -> str:
-    """The plan for a terminal. No line ends in a space."""
+def as_text(forecast: Mapping[str, Any]) -> str:
+    """Return the forecast for a terminal. No line ends in a space."""
     lines = []
-    for title, words, table in _sections(plan):
+    for title, words, table in _sections(forecast):
         lines += [title, "-" * len(title), *(line for word in words for line in textwrap.wrap(word, WIDTH))]
         if table:
             lines += _text_table(table)
@@ -294,10 +296,10 @@ def _text_table(table: Table) -> list[str]:
     ]
 
 
-def as_markdown(plan: Mapping[str, Any]) -> str:
-    """The plan as Markdown."""
-    lines = ["# Plan"]
-    for title, words, table in _sections(plan):
+def as_markdown(forecast: Mapping[str, Any]) -> str:
+    """Return the forecast as Markdown."""
+    lines = ["# Forecast"]
+    for title, words, table in _sections(forecast):
         lines += ["", f"## {title}", *(f"- {line}" for line in words)]
         if table:
             head, sides, rows = table
