@@ -108,8 +108,8 @@ def fleet_forecast(
         ``source``, ``models`` (the forecasts without the type of each single tensor) and ``boards``, each with
         ``room_for_weights`` (bytes, at its context), ``room_bits`` (bits per weight) and ``models``: by name the result
         of `footprint.fit`, ``disk_fits`` (None where the disk is not known), ``tokens_per_second`` at most with an
-        empty context, ``tokens_per_second_full`` with a full one, and a ``verdict``. Equal boards are one entry with their
-        ``names``.
+        empty context, ``tokens_per_second_full`` with a full one, and a ``verdict``. Equal boards are one entry with
+        their ``names``.
     """
     models = {
         name: {key: value for key, value in forecast.items() if key not in ("types", "hparams")}

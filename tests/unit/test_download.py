@@ -1,4 +1,4 @@
-"""What is asked of a server before a download, what aria2 is told, and what is made of its end."""
+"""What is asked of a server before a download, what aria2 gets to do, and what follows from its exit code."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import remote as gguf_http
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import remote_source
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
     CHECKSUM,
     MEANING,
@@ -24,6 +24,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
     look,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote_source import SourceError, source_facts
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder
 from naming import named, unnamed
 from range_server import TOKEN, Server
@@ -45,7 +46,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.close()
 
 
-def test_a_repository_tells_size_and_sha256(server: Server) -> None:
+def test_a_repository_states_size_and_sha256(server: Server) -> None:
     url = f"{server.hub}/gated/model/resolve/main/m.gguf"
     assert look(url, TOKEN, "") == Remote(url, "m.gguf", SHA256, len(CONTENT), "repository")
     assert [entry["port"] for entry in server.log] == ["hub"]
@@ -55,7 +56,7 @@ def test_a_repository_tells_size_and_sha256(server: Server) -> None:
 
 
 @pytest.mark.parametrize("manner", ["ranges", "plain", "moved"])
-def test_another_server_tells_the_size_alone(server: Server, manner: str) -> None:
+def test_another_server_states_the_size_alone(server: Server, manner: str) -> None:
     url = f"{server.hub}/{manner}/m.gguf"
     assert look(url, None, "ab" * 32) == Remote(url, "m.gguf", "ab" * 32, len(CONTENT), "given")
     with pytest.raises(FetchError) as caught:
@@ -74,7 +75,7 @@ def test_aria2_gets_a_token_only_for_the_server_that_it_is_for(server: Server) -
     assert server.log == []
 
 
-def test_what_aria2_is_told() -> None:
+def test_what_aria2_gets() -> None:
     files = [Remote("u", "a.gguf", "1" * 64, 1, "given"), Remote("v", "b.gguf", "2" * 64, 1, "given")]
     text = aria2_input(files, [Link("http://x/a", True), Link("http://y/b?s=1", False)], Path("/d"), TOKEN)
     assert text.splitlines() == [
@@ -94,21 +95,27 @@ def test_names_that_are_no_names(url: str) -> None:
 
 
 class World:
-    """A quantizer's folder, and the module with options for it; aria2 is played by ``bring``."""
+    """A quantizer's folder, and the module with options for it; ``receive`` acts as aria2."""
 
     def __init__(self, code: Any, root: Path, hub: str) -> None:
         self.code, self.root, self.warnings = code, root, []  # type: ignore[var-annotated]
         self.params = {
-            "what": "source", "location": "", "sha256": [], "hub": hub, "token": TOKEN, "root": str(root),
-            "connections": 4, "rc": 0, "state": "looked",
+            "what": "source", "location": "", "sha256": [], "hub": hub, "hub_token": TOKEN, "root": str(root),
+            "connections": 4, "rc": 0,
         }  # fmt: skip
 
-    def run(self, state: str = "looked", check: bool = False, **params: Any) -> dict[str, Any]:
+    def run(self, state: str, check: bool = False, **params: Any) -> dict[str, Any]:
         self.params.update(params)
-        module = SimpleNamespace(params={**self.params, "state": state}, check_mode=check, warn=self.warnings.append)
-        return self.code.run(module)
+        found: dict[str, Any] = self.code.source_result({**self.params, "state": state}, check, self.warnings.append)
+        return found
 
-    def bring(self, prepared: dict[str, Any], data: bytes = CONTENT) -> None:
+    def info(self, **params: Any) -> dict[str, Any]:
+        self.params.update(params)
+        options = [self.params[name] for name in ("location", "sha256", "root", "hub", "hub_token")]
+        options[2] = self.root
+        return source_facts(*options, self.warnings.append)
+
+    def receive(self, prepared: dict[str, Any], data: bytes = CONTENT) -> None:
         for file in prepared["files"]:
             (Path(prepared["path"]).parent / (file["name"] + ".part")).write_bytes(data)
 
@@ -123,14 +130,14 @@ def world(plugin: Any, tmp_path: Path, server: Server, monkeypatch: pytest.Monke
 
 
 def test_a_path_is_left_as_it_is(world: World) -> None:
-    found = world.run(location="/somewhere/m.gguf")
+    found = world.info(location="/somewhere/m.gguf")
     assert (found["remote"], found["finished"], found["path"]) == (False, True, "/somewhere/m.gguf")
 
 
 def test_fetched_once_then_nothing_is_asked_of_the_store(world: World, server: Server) -> None:
     location = "hf://gated/model@main/m.gguf"
-    looked = world.run(location=location)
-    assert (looked["finished"], looked["missing_bytes"], looked["changed"]) == (False, len(CONTENT), False)
+    missing = world.info(location=location)
+    assert (missing["finished"], missing["missing_bytes"]) == (False, len(CONTENT))
     assert not world.root.exists()
     assert world.run("prepared", check=True)["changed"] is True
     assert not world.root.exists()
@@ -138,31 +145,31 @@ def test_fetched_once_then_nothing_is_asked_of_the_store(world: World, server: S
     secret = Path(prepared["job"]) / "aria2.input"
     assert secret.stat().st_mode & 0o777 == 0o600
     assert TOKEN not in secret.read_text()  # the store wants none
-    world.bring(prepared)
+    world.receive(prepared)
     published = world.run("published")
     assert (published["finished"], published["changed"]) == (True, True)
     assert Path(published["path"]).read_bytes() == CONTENT
     assert not secret.exists()
     server.log.clear()
-    again = world.run()
+    again = world.info()
     assert (again["finished"], again["missing_bytes"]) == (True, 0)
     assert [entry["method"] for entry in server.log] == ["HEAD"]
     server.log.clear()
-    world.run(location="hf://gated/model@" + "a" * 40 + "/m.gguf")
+    world.info(location="hf://gated/model@" + "a" * 40 + "/m.gguf")
     assert world.run("prepared")["finished"]
     server.log.clear()
-    assert world.run()["finished"]
+    assert world.info()["finished"]
     assert server.log == []  # a commit's files cannot change
-    assert world.run(location=f"{server.hub}/ranges/m.gguf", sha256=[SHA256])["finished"]
+    assert world.info(location=f"{server.hub}/ranges/m.gguf", sha256=[SHA256])["finished"]
     assert server.log == []
 
 
-def test_when_nobody_answers_what_was_told_holds(world: World, server: Server) -> None:
+def test_when_nobody_answers_the_earlier_answer_holds(world: World, server: Server) -> None:
     prepared = world.run("prepared", location="hf://open/model@main/m.gguf")
-    world.bring(prepared)
+    world.receive(prepared)
     world.run("published")
     server.close()
-    assert world.run()["finished"]
+    assert world.info()["finished"]
     (warning,) = world.warnings
     assert unnamed(warning, f"{server.hub}/open/model/resolve/main/m.gguf") == []
 
@@ -170,14 +177,14 @@ def test_when_nobody_answers_what_was_told_holds(world: World, server: Server) -
 def test_parts(world: World) -> None:
     prepared = world.run("prepared", location="hf://open/model@main/p-00001-of-00002.gguf")
     assert Path(prepared["job"], "aria2.input").read_text().count("checksum=") == 2
-    world.bring(prepared)
+    world.receive(prepared)
     published = world.run("published")
     assert published["finished"]
     assert sorted(path.name for path in Path(published["path"]).parent.iterdir()) == [
         "p-00001-of-00002.gguf", "p-00002-of-00002.gguf",
     ]  # fmt: skip
-    with pytest.raises(world.code.SourceError) as caught:
-        world.run(sha256=["1" * 64])
+    with pytest.raises(SourceError) as caught:
+        world.info(sha256=["1" * 64])
     assert (caught.value.argument, caught.value.code) == ("sha256", "count")
     assert unnamed(caught.value, "p-00001-of-00002.gguf", 2) == []
 
@@ -185,8 +192,8 @@ def test_parts(world: World) -> None:
 def test_one_wrong_part_costs_no_other(world: World) -> None:
     location = "hf://open/model@main/p-00001-of-00002.gguf"
     prepared = world.run("prepared", location=location, sha256=[SHA256, "1" * 64])
-    world.bring(prepared)
-    with pytest.raises(world.code.SourceError) as caught:
+    world.receive(prepared)
+    with pytest.raises(SourceError) as caught:
         world.run("published", rc=CHECKSUM)
     assert (caught.value.argument, caught.value.code) == ("sha256", "sum")
     assert unnamed(caught.value, "p-00002-of-00002.gguf", "1" * 64) == []
@@ -198,8 +205,8 @@ def test_one_wrong_part_costs_no_other(world: World) -> None:
 
 def test_another_sha256_leaves_nothing(world: World, server: Server) -> None:
     prepared = world.run("prepared", location=f"{server.hub}/ranges/m.gguf", sha256=["1" * 64])
-    world.bring(prepared)
-    with pytest.raises(world.code.SourceError) as caught:
+    world.receive(prepared)
+    with pytest.raises(SourceError) as caught:
         world.run("published", rc=CHECKSUM)
     assert (caught.value.argument, caught.value.code, caught.value.rc) == ("sha256", "sum", CHECKSUM)
     assert unnamed(caught.value, "m.gguf", "1" * 64) == []
@@ -209,15 +216,15 @@ def test_another_sha256_leaves_nothing(world: World, server: Server) -> None:
 
 @pytest.mark.parametrize("code", [3, 9, -9])
 def test_ends_that_another_attempt_does_not_cure(world: World, code: int) -> None:
-    world.bring(world.run("prepared", location="hf://open/model@main/m.gguf"), CONTENT[:100])
-    with pytest.raises(world.code.SourceError) as caught:
+    world.receive(world.run("prepared", location="hf://open/model@main/m.gguf"), CONTENT[:100])
+    with pytest.raises(SourceError) as caught:
         world.run("published", rc=code)
     assert (caught.value.argument, caught.value.code, caught.value.rc) == ("location", "ended", code)
     assert MEANING.get(code, str(code)) in str(caught.value)
-    assert world.run()["finished"] is False
+    assert world.info()["finished"] is False
 
 
-def test_attempts_go_on_as_long_as_they_bring_something(world: World) -> None:
+def test_attempts_go_on_as_long_as_they_make_progress(world: World) -> None:
     found = world.run("prepared", location="hf://open/model@main/m.gguf")
     part = Path(found["path"] + ".part")
     for _ in range(3):
@@ -228,23 +235,23 @@ def test_attempts_go_on_as_long_as_they_bring_something(world: World) -> None:
         assert (found["finished"], unnamed(found["reason"], 22)) == (False, [])
     world.run("prepared")
     assert not world.run("published", rc=22)["finished"]
-    with pytest.raises(world.code.SourceError) as caught:
+    with pytest.raises(SourceError) as caught:
         world.run("published", rc=22)
     assert (caught.value.argument, caught.value.code, caught.value.rc) == ("location", "idle", 22)
 
 
 def test_a_file_that_changed_later_is_not_trusted(world: World) -> None:
     prepared = world.run("prepared", location="hf://open/model@main/m.gguf")
-    world.bring(prepared)
+    world.receive(prepared)
     path = Path(world.run("published")["path"])
     path.write_bytes(CONTENT[:-1] + b"x")
-    assert world.run()["finished"] is False
+    assert world.info()["finished"] is False
 
 
 def test_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world.code.os, "statvfs", lambda path: SimpleNamespace(f_bavail=1, f_frsize=512))
-    with pytest.raises(world.code.SourceError) as caught:
-        world.run(location="hf://open/model@main/m.gguf")
+    monkeypatch.setattr(remote_source, "free_bytes", lambda path: 512)
+    with pytest.raises(SourceError) as caught:
+        world.info(location="hf://open/model@main/m.gguf")
     assert (caught.value.argument, caught.value.code) == ("root", "room")
     assert unnamed(caught.value, world.root) == []
 
@@ -256,15 +263,15 @@ def test_errors_name_the_option(world: World, server: Server) -> None:
         ("hf://nothing", TOKEN, "location"),
         (f"{server.hub}/ranges/m.gguf", TOKEN, "sha256"),
     ):
-        with pytest.raises(world.code.SourceError) as caught:
-            world.run(location=location, token=token)
+        with pytest.raises(SourceError) as caught:
+            world.info(location=location, hub_token=token)
         assert caught.value.argument == argument
         assert token not in str(caught.value)
 
 
 def test_without_aria2(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(world.code.SourceError) as caught:
+    with pytest.raises(SourceError) as caught:
         world.run("prepared", location="hf://open/model@main/m.gguf")
     assert caught.value.code == "program"
     assert unnamed(caught.value, "aria2c") == []
@@ -274,3 +281,14 @@ def test_what_was_noted_is_data(world: World) -> None:
     world.run("prepared", location="hf://open/model@main/m.gguf")
     note = next((world.root / ".sources").glob("*.json"))
     assert json.loads(note.read_text())[0]["sha256"] == SHA256
+
+
+def test_a_note_of_an_earlier_version_is_understood(world: World, server: Server) -> None:
+    world.run("prepared", location="hf://open/model@main/m.gguf")
+    note = next((world.root / ".sources").glob("*.json"))
+    (entry,) = json.loads(note.read_text())
+    del entry["digest_from"]
+    server.close()
+    for told in ("told by the repository", "repository"):
+        note.write_text(json.dumps([{**entry, "told": told}]))
+        assert world.info()["files"][0]["digest_from"] == "repository"
