@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROLES = sorted(path for path in (Path(__file__).resolve().parents[2] / "roles").iterdir() if path.is_dir())
+PROJECT = Path(__file__).resolve().parents[2]
+ROLES = sorted(path for folder in ("roles", "lab/roles") for path in (PROJECT / folder).glob("*") if path.is_dir())
 each_role = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
 
