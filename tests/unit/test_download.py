@@ -111,9 +111,8 @@ class World:
 
     def info(self, **params: Any) -> dict[str, Any]:
         self.params.update(params)
-        options = [self.params[name] for name in ("location", "sha256", "root", "hub", "hub_token")]
-        options[2] = self.root
-        return source_facts(*options, self.warnings.append)
+        location, sha256, hub, token = (self.params[name] for name in ("location", "sha256", "hub", "hub_token"))
+        return source_facts(location, sha256, self.root, hub, token, self.warnings.append)
 
     def receive(self, prepared: dict[str, Any], data: bytes = CONTENT) -> None:
         for file in prepared["files"]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.common import stamp as stamps
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import forecast, model, model_steps
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
     ForecastError,
@@ -351,7 +352,7 @@ def test_what_another_run_is_about_to_publish_stays(world: World) -> None:
 def test_two_runs_publish_one_model_between_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found = world.run()
     Path(found["argv"][-2]).write_bytes(model_bytes(RESULT))
-    real, read = model.sha256_file, []
+    real, read = sha256_file, []
 
     def slow(path: Path) -> str:
         read.append(path)
@@ -430,7 +431,7 @@ def test_the_state_where_the_source_is_missing(world: World) -> None:
 def test_the_state_counts_what_is_still_to_be_downloaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(world.source.parent)
     size = world.source.stat().st_size
-    wanted = {"source": f"{server.hub}/ranges/source.gguf", "source_sha256": ["1" * 64]}
+    wanted: dict[str, Any] = {"source": f"{server.hub}/ranges/source.gguf", "source_sha256": ["1" * 64]}
     try:
         found = world.info(**wanted)
         assert (found["source"]["finished"], found["source"]["missing_bytes"], found["id"]) == (False, size, "")
