@@ -86,7 +86,7 @@ attributes:
     support: full
   diff_mode:
     support: full
-    description: Shows the tensors' types and sizes beside those of the model in use.
+    description: Compares the tensors' types and sizes with those of the model in use.
 author:
   - ik-llama-pi
 """

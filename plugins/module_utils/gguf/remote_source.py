@@ -76,11 +76,10 @@ class SourceError(Exception):
 
 
 def _remote(entry: Mapping[str, Any]) -> Remote:
-    """Return a noted file. Until version 0.1 the origin of its sha256 was called ``told``."""
-    fields = dict(entry)
-    if "told" in fields:
-        fields["digest_from"] = "given" if fields.pop("told") == "given" else "repository"
-    return Remote(**fields)
+    """Return a noted file. The field about the sha256's origin has had another name and other values."""
+    known = {name: entry[name] for name in ("url", "name", "sha256", "size")}
+    (given,) = (value == "given" for name, value in entry.items() if name not in known)
+    return Remote(**known, digest_from="given" if given else "repository")
 
 
 class RemoteSource:
@@ -142,7 +141,7 @@ class RemoteSource:
         entries: list[Any] = read_json(self.note, [])
         try:
             return [_remote(entry) for entry in entries]
-        except (ValueError, TypeError):
+        except (AttributeError, LookupError, ValueError, TypeError):
             return []
 
     def _asked(self, given: list[str]) -> list[Remote]:

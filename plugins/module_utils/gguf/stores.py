@@ -1,4 +1,4 @@
-"""The quantizer's folder of models (``root``): what is in it besides the models, and how it is removed.
+"""The quantizer's folder of models (``root``): its contents, and how they are removed.
 
 ``NAME/ID.gguf``, ``NAME/ID.json``: a model and its manifest. ``NAME/RECIPE.json``: a link to the manifest in use.
 ``.sources/<sha256, 12 digits>/NAME``: what was downloaded or converted, in a folder named by its content.
