@@ -160,7 +160,7 @@ CONTEXT_STEP = 256
 
 
 def longest_context(model: Mapping[str, Any], options: Mapping[str, Any], room: int) -> int:
-    """Return the longest context in tokens whose footprint is at most ``room`` bytes, up to what the model was made for.
+    """Return the longest context in tokens whose footprint is at most ``room`` bytes, up to the model's own.
 
     0 where not even the shortest fits.
     """

@@ -237,14 +237,14 @@ def _honoured(base: str) -> tuple[str, ...]:
 
 
 def plain(base: str, architecture: str) -> Recipe:
-    """Return the recipe of ``llama-quantize SOURCE RESULT BASE``, without options. Raises RecipeError for an unknown base."""
+    """Return the recipe of ``llama-quantize SOURCE RESULT BASE``, without options. Raises RecipeError."""
     if base not in _BASES:
         raise RecipeError(f"the file type {base!r} is not one of {', '.join(sorted(_BASES))}", "base")
     return Recipe(base, "llama-quantize", architecture, base, False, True, "", "", {}, (), ())
 
 
 def effective(recipe: Recipe) -> dict[str, Any]:
-    """Return all of the recipe that reaches the engine and so decides the result's bytes. It is part of a model's ID."""
+    """Return all of the recipe that reaches the engine and so decides the result's bytes, for the model's ID."""
     return {
         "base": recipe.base,
         "token_embedding": recipe.token_embedding,

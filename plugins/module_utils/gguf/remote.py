@@ -235,7 +235,7 @@ class RangeFile:
         with request(self.url, self._token, {"Range": f"bytes={first}-{last}"}) as response:
             if response.status != 206:
                 raise FetchError(
-                    f"{shown(self.url)}: its server does not support range requests (status {response.status}, not 206), so "
+                    f"{shown(self.url)}: no support for range requests (status {response.status}, not 206), so "
                     "the header cannot be read without the whole file; download the file and name its path",
                     response.status,
                     "ranges",
