@@ -14,7 +14,7 @@ SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule
 # Three groups of about the same length run beside each other: these have fleets of their own, ...
 WITH_FLEETS := $(filter fleet gateway pi_metrics,$(SCENARIOS))
 # ... these need this machine alone, and the last of them a virtual Pi, ...
-WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
+WITHOUT_BOARDS := $(filter fleet_forecast gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
   ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))
 # ... and the others share the boards of one lab.
 WITH_BOARDS := $(filter-out $(WITH_FLEETS) $(WITHOUT_BOARDS),$(SCENARIOS))

@@ -12,7 +12,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_problems
-from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_plan import BOARDS
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_forecast import BOARDS
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,
     by_text,
@@ -30,7 +30,7 @@ OPTIONS = (
     *("host", "port", "threads", "threads_batch", "context", "parallel"),
     *("cache_type_k", "cache_type_v", "batch", "ubatch", "extra"),
 )
-#: Cores of the boards that the forecast knows.
+#: Cores of the boards that fleet_forecast knows.
 CORES = 4
 
 
@@ -186,8 +186,8 @@ class ActionModule(ActionBase):
         options, keys = self._options(host), host.known("llama_server_api_keys")
         if any(name not in options for name in OPTIONS):
             return
-        kind = str(host.known("fleet_plan_board", ""))
-        memory = int(host.known("fleet_plan_memory_mib") or BOARDS.get(kind, {}).get("memory_mib", 0))
+        kind = str(host.known("fleet_forecast_board", ""))
+        memory = int(host.known("fleet_forecast_memory_mib") or BOARDS.get(kind, {}).get("memory_mib", 0))
         plan = self._manifest(host) if memory else {}
         reserve = int(host.known("llama_server_memory_reserve_mib"))
         # Keys that only a vault contains are assumed to be good.

@@ -1,4 +1,4 @@
-"""Filters that say how a host is reached by SSH, for programs that are not Ansible."""
+"""Filters for connections by SSH that Ansible does not make itself."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ def _shell(host: Mapping[str, Any], *options: str) -> str:
     words = ["ssh", *options]
     if host.get("ansible_port"):
         words += ["-p", str(host["ansible_port"])]
-    key = host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file")
-    if key:
-        words += ["-i", str(key)]
+    ssh_key = host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file")
+    if ssh_key:
+        words += ["-i", str(ssh_key)]
     arguments = [host.get("ansible_ssh_common_args"), host.get("ansible_ssh_extra_args")]
     return " ".join([shlex.join(words), *(str(argument) for argument in arguments if argument)])
 
 
 def rsync_shell(host: Mapping[str, Any]) -> str:
-    """The remote shell for `rsync -e`, from a host's inventory variables. Host keys are always checked."""
+    """Return the remote shell for `rsync -e`, from a host's inventory variables. Host keys are always checked."""
     return _shell(host, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes")
 
 
 def rsync_address(host: Mapping[str, Any]) -> str:
-    """`user@address` of a host, or `address` where no user is set; IPv6 addresses in brackets."""
+    """Return `user@address` of a host, or `address` where no user is set; IPv6 addresses in brackets."""
     address = str(host.get("ansible_host") or host["inventory_hostname"])
     if ":" in address:
         address = f"[{address}]"
@@ -33,7 +33,7 @@ def rsync_address(host: Mapping[str, Any]) -> str:
 
 
 def ssh_command(host: Mapping[str, Any], *command: str) -> list[str]:
-    """The words that run a command on a host, or fail within ten seconds."""
+    """Return the command line that runs a command on a host, or fails to connect within ten seconds."""
     address = rsync_address(host).replace("[", "").replace("]", "")
     return [*shlex.split(rsync_shell(host)), "-o", "ConnectTimeout=10", address, *command]
 

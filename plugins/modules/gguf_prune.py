@@ -1,15 +1,15 @@
 #!/usr/bin/python
-"""Ansible module: removes the models of a board that nothing uses any more."""
+"""Ansible module: remove the unused models of a board."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: gguf_prune
-short_description: Removes the models of a board that nothing uses any more
+short_description: Remove the models of a board that nothing uses
 description:
-  - A model C(folder/NAME/DIGITS.gguf) is used where one of the links I(users) leads to it. The others are removed, with
-    manifest and stamp. What is being received (C(.part)) is not touched.
+  - A model C(folder/NAME/DIGEST.gguf) is used where one of the links O(users) leads to it. The others are removed, with
+    manifest and stamp. A model that is being received (C(.part)) is not touched.
   - Where no link leads to a model, nothing is removed.
 options:
   folder:
@@ -21,48 +21,37 @@ options:
     type: list
     elements: str
     required: true
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
 author: ik-llama-pi
 """
 
 EXAMPLES = """
-- name: Keep what serves, and what served before
-  gguf_prune:
+- name: Remove unused models
+  ik_llama.pi.gguf_prune:
     folder: /var/lib/llama/models
-    users: [/var/lib/llama/proven/model, /var/lib/llama/previous/model]
+    users: [/var/lib/llama/verified/model, /var/lib/llama/previous/model]
 """
 
 RETURN = """
 removed:
-  description: Models that were removed, or would be, as NAME/DIGITS.
+  description: Models that were removed, or would be, as NAME/DIGEST.
   returned: always
   type: list
   elements: str
 freed_bytes:
-  description: How much room they took.
+  description: Their size.
   returned: always
   type: int
 """
 
-import glob
-import os
-import re
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def unused_models(folder: Path, users: list[str]) -> list[Path]:
-    """The models below `folder` to which none of the links leads; none if the links lead to no model at all."""
-    models = [path for path in sorted(folder.glob("*/*.gguf")) if re.fullmatch(r"[0-9a-f]{12}\.gguf", path.name)]
-    used = {os.path.realpath(link) for pattern in users for link in glob.glob(pattern)}
-    unused = [path for path in models if os.path.realpath(path) not in used]
-    return unused if len(unused) < len(models) else []
-
-
-def remove_model(path: Path) -> None:
-    """Remove a model. Its manifest goes first: without it the model does not count as there."""
-    for each in (path.with_suffix(".json"), path, path.with_name(f"{path.name}.stamp")):
-        each.unlink(missing_ok=True)
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import remove_model, unused_models
 
 
 def main() -> None:
@@ -83,7 +72,9 @@ def main() -> None:
                 remove_model(path)
             removed.append(f"{path.parent.name}/{path.stem}")
     except OSError as error:
-        module.fail_json(msg=f"a model that is not used any more cannot be removed: {error}")
+        module.fail_json(
+            msg=f"an unused model cannot be removed: {error}. Removed before: {', '.join(removed) or '-'}."
+        )
     before = "".join(f"{name}\n" for name in removed)
     module.exit_json(changed=bool(removed), removed=removed, freed_bytes=freed, diff={"before": before, "after": ""})
 

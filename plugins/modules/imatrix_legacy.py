@@ -5,10 +5,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: imatrix_legacy
-short_description: Has an importance matrix in the form that ik_llama.cpp reads
+short_description: Convert an importance matrix to the form that ik_llama.cpp reads
 description:
   - An importance matrix in the engine's legacy form stays where it is. One in GGUF form is converted, once, into a
-    folder named by its content; see module_utils/imatrix.py for what is computed.
+    folder named by its content. How it is converted is described in C(plugins/module_utils/gguf/imatrix.py).
 options:
   path:
     description: The importance matrix, in either form.
@@ -22,13 +22,16 @@ options:
     description: Folder of all models, where the converted one is kept.
     type: path
     required: true
+attributes:
+  check_mode:
+    support: full
 author:
   - ik-llama-pi
 """
 
 EXAMPLES = r"""
-- name: Have it in the engine's form
-  imatrix_legacy:
+- name: Convert the importance matrix
+  ik_llama.pi.imatrix_legacy:
     path: /models/imatrix.gguf
     root: /models
   register: matrix
@@ -36,53 +39,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: The importance matrix in legacy form; in check mode it may not be there yet.
+  description: The importance matrix in legacy form. In check mode it may not exist yet.
   returned: success
   type: str
 argument:
-  description: Which option is wrong, as C(imatrix) or C(imatrix_sha256).
+  description: The option that is wrong, as V(imatrix) or V(imatrix_sha256).
   returned: failure
   type: str
 """
 
-import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import stamped_sha256
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import ImatrixError, is_gguf, write_legacy
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder, make_folder, stamp_path
-
-
-class WrongSum(ValueError):
-    """The file has another sha256 than was given."""
-
-
-def legacy(path: Path, given: str, root: Path, check: bool) -> tuple[Path, bool]:
-    """Where the matrix is, or will be, in legacy form, and whether it had to be made.
-
-    Raises WrongSum, ImatrixError and OSError.
-    """
-    with path.open("rb") as file:
-        if not check:
-            make_folder(root / ".stamps")
-        sha256, _ = stamped_sha256(path, stamp_path(root, path), not check)
-        if given and sha256 != given.lower():
-            raise WrongSum(f"its sha256 is {sha256}, not {given}; get it again, or correct the number")
-        if not is_gguf(file):
-            return path, False
-        target = fetched_folder(root, sha256) / (path.name.removesuffix(".gguf") + ".dat")
-        if target.is_file() or check:
-            return target, not target.is_file()
-        make_folder(target.parent)
-        beside = target.with_name(target.name + ".part")
-        with beside.open("wb") as out:
-            write_legacy(file, path.stat().st_size, out)
-            out.flush()
-            os.fsync(out.fileno())
-        beside.chmod(0o644)
-        beside.replace(target)
-    return target, True
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import ImatrixError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix_store import WrongSum, legacy
 
 
 def main() -> None:

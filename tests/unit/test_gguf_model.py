@@ -9,12 +9,20 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import PlanError, check_room, make_plan
+from ansible_collections.ik_llama.pi.plugins.module_utils.common import stamp as stamps
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import forecast, model, model_steps
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
+    ForecastError,
+    check_free_space,
+    make_forecast,
+)
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Tensor, file_bytes, tensor_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import load_recipe
 from gguf_files import header_bytes
 from naming import named, unnamed
 from range_server import Server
@@ -43,8 +51,7 @@ def model_bytes(tensors: list[Tensor]) -> bytes:
 class World:
     """A quantizer's files, and the module with options for them."""
 
-    def __init__(self, code: Any, folder: Path) -> None:
-        self.code = code
+    def __init__(self, folder: Path) -> None:
         self.folder = folder / "models/m"
         self.source = folder / "source.gguf"
         self.source.write_bytes(model_bytes(SOURCE))
@@ -66,18 +73,22 @@ class World:
             "source_from": "",
             "imatrix_from": "",
             "hub": "https://hub.test",
-            "token": "",
+            "hub_token": "",
+            "engine_commit": "",
             "engine_root": str(folder / "engine"),
             "threads": 0,
         }
         self.warnings: list[str] = []
 
     def commit(self, commit: str) -> None:
-        (self.release / "release.json").write_text(json.dumps({"commit": commit, "key": "k"}))
+        (self.release / "release.json").write_text(json.dumps({"commit": commit, "id": "k"}))
 
-    def run(self, state: str = "looked", check: bool = False) -> dict[str, Any]:
-        module = SimpleNamespace(params={**self.params, "state": state}, check_mode=check, warn=self.warnings.append)
-        return self.code.run(module)
+    def run(self, state: str = "prepared", check: bool = False) -> dict[str, Any]:
+        return model_steps.model_result({**self.params, "state": state}, check, self.warnings.append)
+
+    def info(self, check: bool = False, **params: Any) -> dict[str, Any]:
+        options = {name: value for name, value in self.params.items() if name not in ("source_from", "imatrix_from")}
+        return model_steps.model_facts({**options, "imatrix_sha256": [], **params}, check, self.warnings.append)
 
     def make(self, data: bytes) -> dict[str, Any]:
         """Look, let ``data`` be what the engine makes, publish."""
@@ -88,8 +99,8 @@ class World:
 
 
 @pytest.fixture
-def world(plugin: Any, tmp_path: Path) -> World:
-    return World(plugin("modules", "gguf_model"), tmp_path)
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
 
 
 def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
@@ -99,37 +110,37 @@ def test_made_once_then_nothing_is_left_to_do(world: World) -> None:
     assert "q6_K" in found["diff"]["after"]
     made = world.make(model_bytes(RESULT))
     manifest = json.loads((world.folder / "small.json").read_text())
-    assert os.readlink(world.folder / "small.json") == f"{made['key']}.json"
+    assert os.readlink(world.folder / "small.json") == f"{made['id']}.json"
     assert manifest["sha256"] == made["sha256"] == hashlib.sha256(model_bytes(RESULT)).hexdigest()
     assert manifest["types"] == {tensor.name: tensor.type for tensor in RESULT}
     assert manifest["source"]["sha256"] == hashlib.sha256(world.source.read_bytes()).hexdigest()
     assert manifest["source"]["from"] == "https://host.test/source.gguf"
-    assert manifest["engine"] == {"commit": "c1", "key": "k"}
+    assert manifest["engine"] == {"commit": "c1", "id": "k"}
     assert sorted(path.name for path in world.folder.iterdir()) == [
-        f"{made['key']}.gguf", f"{made['key']}.json", "small.json",
+        f"{made['id']}.gguf", f"{made['id']}.json", "small.json",
     ]  # fmt: skip
     assert Path(made["path"]).stat().st_mode & 0o777 == 0o644
     again = world.run()
-    assert (again["changed"], again["finished"], again["key"]) == (False, True, made["key"])
+    assert (again["changed"], again["finished"], again["id"]) == (False, True, made["id"])
     assert "argv" not in again
     assert world.run("published")["changed"] is False
 
 
 def test_each_input_changes_the_key_and_an_old_model_comes_back_by_its_pointer(world: World) -> None:
-    first = world.make(model_bytes(RESULT))["key"]
+    first = world.make(model_bytes(RESULT))["id"]
     world.commit("c2")
-    second = world.make(model_bytes(RESULT))["key"]
+    second = world.make(model_bytes(RESULT))["id"]
     assert second != first
     world.commit("c1")
     back = world.run()
-    assert (back["changed"], back["finished"], back["key"]) == (True, True, first)
+    assert (back["changed"], back["finished"], back["id"]) == (True, True, first)
     assert os.readlink(world.folder / "small.json") == f"{first}.json"
     world.params["recipe"] = {**RECIPE, "rules": [{"match": "ffn", "type": "q8_0"}]}
-    assert world.run()["key"] not in (first, second)
+    assert world.run()["id"] not in (first, second)
     world.params["recipe"] = {**RECIPE, "title": "another"}
-    assert world.run()["key"] == first
+    assert world.run()["id"] == first
     world.source.write_bytes(model_bytes(SOURCE) + b"x")
-    assert world.run()["key"] not in (first, second)
+    assert world.run()["id"] not in (first, second)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +160,9 @@ def test_each_input_changes_the_key_and_an_old_model_comes_back_by_its_pointer(w
 def test_what_differs_is_removed_and_the_model_in_use_stays(
     world: World, data: bytes, code: str, names: list[Any]
 ) -> None:
-    before = world.make(model_bytes(RESULT))["key"]
+    before = world.make(model_bytes(RESULT))["id"]
     world.commit("c2")
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.make(data)
     assert (caught.value.argument, caught.value.code) == ("recipe", code)
     assert unnamed(caught.value, *names) == []
@@ -161,7 +172,7 @@ def test_what_differs_is_removed_and_the_model_in_use_stays(
 
 def test_half_a_manifest_and_a_changed_file_are_not_trusted(world: World) -> None:
     made = world.make(model_bytes(RESULT))
-    manifest = world.folder / f"{made['key']}.json"
+    manifest = world.folder / f"{made['id']}.json"
     whole = manifest.read_text()
     manifest.write_text(whole[:50])
     assert world.run()["finished"] is False
@@ -178,40 +189,40 @@ def test_check_mode_writes_nothing(world: World, tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
     (tmp_path / "engine/current").unlink()
     found = world.run(check=True)
-    assert (found["changed"], found["key"]) == (True, "")
+    assert (found["changed"], found["id"]) == (True, "")
     (warning,) = world.warnings
     assert unnamed(warning, tmp_path / "engine/current") == []
 
 
 def test_errors_name_the_option(world: World, tmp_path: Path) -> None:
     world.params["source_sha256"] = ["0" * 64]
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run()
     assert (caught.value.argument, caught.value.code) == ("source_sha256", "sum")
     assert unnamed(caught.value, world.source, "0" * 64) == []
     world.params["source_sha256"] = [hashlib.sha256(world.source.read_bytes()).hexdigest().upper()]
     (world.release / "bin/llama-quantize").unlink()
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run()
     assert (caught.value.argument, caught.value.code) == ("engine_root", "program")
     assert unnamed(caught.value, "llama-quantize", "ik_llama_build_targets") == []
     (tmp_path / "engine/current").unlink()
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run()
     assert (caught.value.argument, caught.value.code) == ("engine_root", "release")
     assert unnamed(caught.value, tmp_path / "engine/current") == []
 
 
 def test_publishing_without_anything_made(world: World) -> None:
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run("published")
     assert caught.value.code == "part"
 
 
 def test_room(tmp_path: Path) -> None:
-    check_room(tmp_path / "not/yet/there", 1)
-    with pytest.raises(PlanError) as caught:
-        check_room(tmp_path / "not/yet/there", 1 << 70)
+    check_free_space(tmp_path / "not/yet/there", 1)
+    with pytest.raises(ForecastError) as caught:
+        check_free_space(tmp_path / "not/yet/there", 1 << 70)
     assert caught.value.argument == "root"
     assert unnamed(caught.value, tmp_path / "not/yet/there", 1 << 50) == []
 
@@ -231,19 +242,19 @@ def test_plan_errors_name_the_option(
 ) -> None:
     (tmp_path / "text.gguf").write_text("a text that is no model")
     (tmp_path / "source.gguf").write_bytes(model_bytes(SOURCE))
-    with pytest.raises(PlanError) as caught:
-        make_plan(tmp_path / name, {**RECIPE, **changes}, None)
+    with pytest.raises(ForecastError) as caught:
+        make_forecast(tmp_path / name, {**RECIPE, **changes}, None)
     assert (caught.value.argument, caught.value.missing) == (argument, missing)
 
 
 def test_plan_says_when_the_matrix_is_missing_or_wrong(tmp_path: Path) -> None:
     source = tmp_path / "source.gguf"
     source.write_bytes(model_bytes(SOURCE))
-    with pytest.raises(PlanError) as caught:
-        make_plan(source, RECIPE, tmp_path / "imatrix.dat")
+    with pytest.raises(ForecastError) as caught:
+        make_forecast(source, RECIPE, tmp_path / "imatrix.dat")
     assert (caught.value.argument, caught.value.missing) == ("imatrix", True)
-    with pytest.raises(PlanError) as caught:
-        make_plan(source, RECIPE, source)
+    with pytest.raises(ForecastError) as caught:
+        make_forecast(source, RECIPE, source)
     assert (caught.value.argument, caught.value.missing, caught.value.code) == ("imatrix", False, "kind")
 
 
@@ -264,15 +275,15 @@ def test_a_split_source(world: World) -> None:
         == hashlib.sha256("".join(f"{sum_}  {path.name}\n" for sum_, path in zip(sums, parts)).encode()).hexdigest()
     )
     world.params["source_sha256"] = sums
-    assert world.run()["key"] == made["key"]
+    assert world.run()["id"] == made["id"]
     world.params["source_sha256"] = [sums[1], sums[0]]
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run()
     assert (caught.value.argument, caught.value.code) == ("source_sha256", "sum")
     assert unnamed(caught.value, parts[0], *sums) == []
     assert not named(caught.value, parts[1])
     world.params["source_sha256"] = sums[:1]
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run()
     assert (caught.value.argument, caught.value.code) == ("source_sha256", "count")
     assert unnamed(caught.value, parts[0], 2) == []
@@ -333,7 +344,7 @@ def test_what_another_run_is_about_to_publish_stays(world: World) -> None:
     (job / "exit.json").write_text(json.dumps({"id": "1", "rc": 0, "seconds": 1, "cpu_seconds": 1}))
     before = dict(world.params)
     world.params["recipe"] = {**RECIPE, "output": {"type": "q8_0"}, "base": "IQ3_K"}
-    assert world.run()["key"] != found["key"]
+    assert world.run()["id"] != found["id"]
     world.params.update(before)
     assert world.run("published")["finished"] is True
 
@@ -341,19 +352,19 @@ def test_what_another_run_is_about_to_publish_stays(world: World) -> None:
 def test_two_runs_publish_one_model_between_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     found = world.run()
     Path(found["argv"][-2]).write_bytes(model_bytes(RESULT))
-    real, read = world.code.sha256_of, []
+    real, read = sha256_file, []
 
     def slow(path: Path) -> str:
         read.append(path)
         time.sleep(0.2)
         return str(real(path))
 
-    monkeypatch.setattr(world.code, "sha256_of", slow)
+    monkeypatch.setattr(model, "sha256_file", slow)
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(world.run, "published") for _ in range(2)]
         assert len({run.result()["sha256"] for run in runs}) == 1
     assert len(read) == 1
-    assert json.loads((world.folder / "small.json").read_text())["key"] == found["key"]
+    assert json.loads((world.folder / "small.json").read_text())["id"] == found["id"]
 
 
 def test_never_onto_itself(world: World) -> None:
@@ -362,7 +373,7 @@ def test_never_onto_itself(world: World) -> None:
     world.params["source"] = found["path"]
     (world.folder / "x").mkdir()
     world.params["source"] = f"{world.folder}/x/../{Path(found['path']).name}"
-    with pytest.raises(world.code.ModelError) as caught:
+    with pytest.raises(ModelError) as caught:
         world.run()
     assert (caught.value.argument, caught.value.code) == ("source", "place")
 
@@ -382,9 +393,77 @@ def test_in_check_mode_a_url_is_planned_from_its_header(world: World) -> None:
     try:
         world.params["source"] = f"{server.hub}/ranges/source.gguf"
         found = world.run(check=True)
-        assert (found["changed"], found["key"], "q6_K" in found["diff"]["after"]) == (True, "", True)
-        with pytest.raises(world.code.ModelError) as caught:
+        assert (found["changed"], found["id"], "q6_K" in found["diff"]["after"]) == (True, "", True)
+        with pytest.raises(ModelError) as caught:
             world.run()
         assert (caught.value.argument, caught.value.code) == ("source", "not-fetched")
     finally:
         server.close()
+
+
+def test_the_state_is_known_without_reading_large_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = world.info()
+    assert (before["id"], before["manifest"], before["pointed"]) == ("", {}, False)
+    assert before["forecast"]["types"] == {tensor.name: tensor.type for tensor in RESULT}
+    assert not world.folder.parent.exists()
+    made = world.make(model_bytes(RESULT))
+    monkeypatch.setattr(stamps, "sha256_file", None)
+    found = world.info()
+    assert (found["id"], found["path"], found["pointed"]) == (made["id"], made["path"], True)
+    assert found["manifest"] == made["manifest"]
+    assert world.info(engine_commit="c2")["manifest"] == {}
+    assert world.info(engine_commit="c2")["id"] not in ("", made["id"])
+    assert world.info(source_sha256=["0" * 64])["id"] == ""
+    (world.folder / "small.json").unlink()
+    assert world.info()["pointed"] is False
+
+
+def test_the_state_where_the_source_is_missing(world: World) -> None:
+    world.source.unlink()
+    with pytest.raises(ForecastError) as caught:
+        world.info()
+    assert (caught.value.argument, caught.value.missing) == ("source", True)
+    found = world.info(check=True)
+    assert (found["forecast"], found["id"]) == ({}, "")
+    assert len(world.warnings) == 1
+
+
+def test_the_state_counts_what_is_still_to_be_downloaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(world.source.parent)
+    size = world.source.stat().st_size
+    wanted: dict[str, Any] = {"source": f"{server.hub}/ranges/source.gguf", "source_sha256": ["1" * 64]}
+    try:
+        found = world.info(**wanted)
+        assert (found["source"]["finished"], found["source"]["missing_bytes"], found["id"]) == (False, size, "")
+        free = found["forecast"]["file_bytes"] + size
+        monkeypatch.setattr(forecast, "free_bytes", lambda path: free)
+        world.info(**wanted)
+        monkeypatch.setattr(forecast, "free_bytes", lambda path: free - 1)
+        with pytest.raises(ForecastError) as caught:
+            world.info(**wanted)
+        assert (caught.value.argument, caught.value.code) == ("root", "room")
+        with pytest.raises(ModelError) as refused:
+            world.info(**wanted, hub="nothing", imatrix="hf://nothing")
+        assert refused.value.argument == "imatrix"
+    finally:
+        server.close()
+
+
+def test_a_model_of_an_earlier_version_is_not_made_again(world: World) -> None:
+    """ID and file name are those that version 0.1 gave; its manifests call the ID key."""
+    made = world.make(model_bytes(RESULT))
+    path = world.folder / f"{made['id']}.json"
+    manifest = json.loads(path.read_text())
+    old = {**{name: value for name, value in manifest.items() if name != "id"}, "key": manifest["id"]}
+    path.write_text(json.dumps({**old, "engine": {"commit": "c1", "key": "k"}}))
+    (world.release / "release.json").write_text(json.dumps({"commit": "c1", "key": "k"}))
+    again = world.run()
+    assert (again["changed"], again["finished"], again["id"]) == (False, True, made["id"])
+    found = world.info()
+    assert (found["id"], found["manifest"]["id"], found["pointed"]) == (made["id"], made["id"], True)
+
+
+def test_the_id_never_changes() -> None:
+    """Computed by version 0.1 from the same inputs."""
+    assert model.model_id("1" * 64, "2" * 64, load_recipe(RECIPE), "c1") == "4af769b2bd58"
+    assert model.model_id("1" * 64, None, load_recipe(RECIPE), "c1") == "7e6a5e49010b"

@@ -1,4 +1,4 @@
-"""A model comes to its place whole or not at all."""
+"""A model is placed complete or not at all."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import placement
 from naming import named, unnamed
 
 DATA = b"GGUF" + bytes(1000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
-DIGITS = SHA256[:12]
+DIGEST = SHA256[:12]
 
 
 @pytest.fixture
-def place(plugin: Any, tmp_path: Path) -> Any:
-    return plugin("modules", "gguf_place").Place(tmp_path, SHA256, len(DATA))
+def place(tmp_path: Path) -> Any:
+    return placement.Placement(tmp_path, SHA256, len(DATA))
 
 
 def test_nothing_there(place: Any) -> None:
@@ -51,9 +52,7 @@ def test_another_controller_may_have_placed_it(place: Any) -> None:
     assert place.finished()
 
 
-def test_a_full_disk_is_told_in_a_sentence(
-    plugin: Any, place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_one_sentence(plugin: Any, place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = plugin("modules", "gguf_place")
     place.part.write_bytes(DATA)
 
@@ -63,11 +62,11 @@ def test_a_full_disk_is_told_in_a_sentence(
     def failed(_: Any, msg: str) -> None:
         raise RuntimeError(msg)
 
-    monkeypatch.setattr(module, "write_stamp", full)
+    monkeypatch.setattr(placement, "write_stamp", full)
     monkeypatch.setattr(module.AnsibleModule, "__init__", lambda self, **_: None)
     monkeypatch.setattr(module.AnsibleModule, "fail_json", failed)
     monkeypatch.setattr(module.AnsibleModule, "check_mode", False, raising=False)
-    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}, "state": "placed"}
+    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}}
     monkeypatch.setattr(module.AnsibleModule, "params", parameters, raising=False)
     monkeypatch.setattr(module.os, "umask", lambda _: 0)
     with pytest.raises(RuntimeError) as failure:
@@ -83,7 +82,7 @@ def test_a_whole_copy_is_published(place: Any, tmp_path: Path) -> None:
     place.publish({"name": "m"})
     assert place.finished()
     assert place.pointed()
-    assert (tmp_path / "current.gguf").resolve() == tmp_path / f"{DIGITS}.gguf"
+    assert (tmp_path / "current.gguf").resolve() == tmp_path / f"{DIGEST}.gguf"
     assert (tmp_path / "current.json").read_text() == '{\n  "name": "m"\n}\n'
     assert place.path.stat().st_mode & 0o777 == 0o644
 

@@ -18,6 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import (
     read_imatrix,
     write_legacy,
 )
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix_store import WrongSum, known_legacy, legacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naming import unnamed
@@ -137,20 +138,21 @@ def test_damaged_matrices(good: bytes, data: Any) -> None:
         assert str(error)
 
 
-def test_once_for_each_content(plugin: Any, tmp_path: Path) -> None:
-    code = plugin("modules", "imatrix_legacy")
+def test_once_for_each_content(tmp_path: Path) -> None:
     path, root = tmp_path / "m.gguf", tmp_path / "models"
     write(path, GOOD)
-    target, changed = code.legacy(path, "", root, True)
+    target, changed = legacy(path, "", root, True)
     assert (changed, root.exists()) == (True, False)
-    assert code.legacy(path, "", root, False) == (target, True)
+    assert known_legacy(path, root) is None
+    assert legacy(path, "", root, False) == (target, True)
     assert (target.name, sorted(item.name for item in target.parent.iterdir())) == ("m.dat", ["m.dat"])
-    assert code.legacy(path, "", root, False) == (target, False)
-    assert code.legacy(target, "", root, False) == (target, False)
-    with pytest.raises(code.WrongSum) as caught:
-        code.legacy(path, "0" * 64, root, False)
+    assert legacy(path, "", root, False) == (target, False)
+    assert legacy(target, "", root, False) == (target, False)
+    assert (known_legacy(path, root), known_legacy(target, root)) == (target, target)
+    with pytest.raises(WrongSum) as caught:
+        legacy(path, "0" * 64, root, False)
     assert unnamed(caught.value, hashlib.sha256(path.read_bytes()).hexdigest(), "0" * 64) == []
     write(path, {**GOOD, "other": DENSE})
     with pytest.raises(ImatrixError):
-        code.legacy(path, "", root, False)
+        legacy(path, "", root, False)
     assert [item.name for item in (root / ".sources").rglob("*.dat")] == ["m.dat"]

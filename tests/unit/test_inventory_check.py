@@ -228,7 +228,7 @@ def test_memory_from_the_manifest_of_a_model_that_is_made(tmp_path: Path) -> Non
             "hosts.yml": """\
                 all:
                   children:
-                    pis: {hosts: {pi-01: {}, pi-02: {fleet_plan_board: rpi5-8gb, llama_server_threads: 6}}}
+                    pis: {hosts: {pi-01: {}, pi-02: {fleet_forecast_board: rpi5-8gb, llama_server_threads: 6}}}
                     quantizers: {hosts: {localhost: {ansible_connection: local}}}
                 """,
             "group_vars/pis.yml": f"gguf_distribute_source_root: {tmp_path}\n",

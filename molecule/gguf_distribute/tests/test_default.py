@@ -1,4 +1,4 @@
-"""The model came over whole, the rest of an interrupted copy was all that was sent, and damage is refused."""
+"""The model is complete on the board, only the rest of an interrupted copy was sent, and problems are found before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from naming import unnamed
-from runs import refused
+from runs import facts, refused, results, stats
 
 FOLDER = "/var/lib/llama/models/alphabet"
 
@@ -55,7 +55,27 @@ def test_the_copy_went_on_where_it_had_ended(fleet: Any, manifest: dict[str, Any
     assert rest < sent < rest + 50_000
 
 
-def test_a_far_host_that_cannot_log_in_is_told_before_it_copies(run_playbook: Any) -> None:
+def test_a_second_run_changes_nothing_and_its_plan_says_so(run_playbook: Any, manifest: dict[str, Any]) -> None:
+    run = run_playbook("molecule/gguf_distribute/converge.yml")
+    assert run.returncode == 0, run.stdout
+    assert stats(run.stdout)["pi-01"]["changed"] == 0
+    plan = facts(run.stdout, "pi-01")["gguf_distribute_plan"]
+    assert (plan["change"], plan["placed"], plan["pointed"], plan["missing_bytes"]) == (False, True, True, 0)
+    assert plan["manifest"] == manifest
+    assert len(results(run.stdout, "gguf_place_info")) == 1
+
+
+def test_a_board_makes_the_same_forecast_as_this_machine(run_playbook: Any, manifest: dict[str, Any]) -> None:
+    """Role gguf_quantize on an ARM64 board, up to its plan: the header of the model there, and the matrix."""
+    run = run_playbook("molecule/gguf_distribute/forecast.yml")
+    assert run.returncode == 0, run.stdout
+    plan = facts(run.stdout, "pi-01")["gguf_quantize_plan"]
+    assert plan["forecast"]["types"] == manifest["types"]
+    assert plan["forecast"]["tensor_bytes"] == manifest["tensor_bytes"]
+    assert (plan["change"], plan["manifest"], plan["source"]["finished"]) == (True, {}, True)
+
+
+def test_a_quantizer_that_cannot_log_in_is_refused_before_it_copies(run_playbook: Any) -> None:
     run = run_playbook("molecule/gguf_distribute/converge.yml", "-e", "gguf_distribute_from=pi-02", "--limit", "pi-01")
     assert run.returncode == 2
     assert unnamed(refused(run.stdout, "pi-01"), "pi-01", "pi-02", "gguf_distribute_from", "ssh-copy-id") == []

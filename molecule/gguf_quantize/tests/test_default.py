@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Hea
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import read_imatrix
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, plain, predict, quantize_argv
 from naming import unnamed
-from runs import JSONL, failures, refused, stats, told, warnings
+from runs import JSONL, facts, failures, refused, results, stats, told, warnings
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -126,27 +126,27 @@ def test_what_the_engine_chooses_by_itself_is_known(base: str, lab: dict[str, Pa
     assert differences(predict(recipe, source, imatrix, lab["imatrix"].name), made, size) == []
 
 
-def test_the_plan_told_it_to_the_byte(run_playbook: Any, tmp_path: Path) -> None:
-    """Without reaching a board; a board with too little memory is told so."""
+def test_the_forecast_is_right_to_the_byte(run_playbook: Any, tmp_path: Path) -> None:
+    """No board is reached; the verdict names the longest context for a board with too little memory."""
     arguments = (
         "playbooks/plan.yml",
-        f"--extra-vars=fleet_plan_folder={tmp_path}",
-        "--extra-vars=fleet_plan_memory_mib=1100",
+        f"--extra-vars=fleet_forecast_folder={tmp_path}",
+        "--extra-vars=fleet_forecast_memory_mib=1100",
     )
     run = run_playbook(*arguments)
     assert run.returncode == 0, run.stdout + run.stderr
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    forecast = json.loads((tmp_path / "forecast.json").read_text())
     for recipe in TYPES:
-        assert plan["models"][recipe]["exact"]
-        assert plan["models"][recipe]["warnings"] == []
-        assert plan["models"][recipe]["file_bytes"] == read_manifest(recipe)["size"]
-    (first, second) = plan["boards"]
+        assert forecast["models"][recipe]["exact"]
+        assert forecast["models"][recipe]["warnings"] == []
+        assert forecast["models"][recipe]["file_bytes"] == read_manifest(recipe)["size"]
+    (first, second) = forecast["boards"]
     assert (first["names"], second["names"]) == (["pi-01"], ["pi-02"])
     assert first["models"]["rpi5-16gb-card"]["fits"] is False
     longest = first["models"]["rpi5-16gb-card"]["longest_context"]
     assert longest > 0
     assert unnamed(told(run.stdout), longest) == []
-    assert "| rpi5-16gb-lean |" in (tmp_path / "plan.md").read_text()
+    assert "| rpi5-16gb-lean |" in (tmp_path / "forecast.md").read_text()
     again = run_playbook(*arguments)
     assert stats(again.stdout)["localhost"]["changed"] == 0, again.stdout
 
@@ -178,13 +178,13 @@ def test_the_file_names_no_folder_of_this_machine(header: Header) -> None:
 
 
 def test_nothing_else_is_left(manifest: dict[str, Any]) -> None:
-    assert os.readlink(POINTER) == f"{manifest['key']}.json"
+    assert os.readlink(POINTER) == f"{manifest['id']}.json"
     left = {path.name for path in FOLDER.iterdir()}
-    keys = [read_manifest(recipe)["key"] for recipe in TYPES]
+    ids = [read_manifest(recipe)["id"] for recipe in TYPES]
     assert left == {
         *(f"{recipe}.json" for recipe in TYPES),
-        *(f"{key}.json" for key in keys),
-        *(f"{key}.gguf" for key in keys),
+        *(f"{model}.json" for model in ids),
+        *(f"{model}.gguf" for model in ids),
     }
 
 
@@ -217,10 +217,10 @@ def ended(run: subprocess.Popen[str]) -> str:
 
 
 def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path) -> None:
-    """One that is wrong about the engine: told beforehand, refused with the tensors named, and what is in use stays."""
+    """One that is wrong about the engine: a warning before, an error that names the tensors, and the link stays."""
     recipe = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
     recipe["engine"][0]["type"] = "iq5_k"
-    recipe["rules"].append({"match": r"attn_gate\.weight", "type": "iq2_k", "reason": "so that the key differs"})
+    recipe["rules"].append({"match": r"attn_gate\.weight", "type": "iq2_k", "reason": "so that the ID differs"})
     (tmp_path / "rpi5-16gb-card.yml").write_text(yaml.safe_dump(recipe))
     before = os.readlink(POINTER)
     run = start(f"only={tmp_path}/rpi5-16gb-card.yml")
@@ -234,7 +234,7 @@ def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path) -> None:
 
 
 def test_killed_while_it_quantizes(tmp_path: Path) -> None:
-    """What is half made has no model's name; meanwhile nothing else is quantized; the next run makes it anew."""
+    """An unfinished file has no model's name; meanwhile nothing else is quantized; the next run makes it again."""
     recipe = yaml.safe_load((RECIPES / "rpi5-16gb-card.yml").read_text())
     recipe["rules"][0]["type"] = "q6_K"
     (tmp_path / "other.yml").write_text(yaml.safe_dump(recipe))
@@ -271,3 +271,62 @@ def test_killed_while_it_quantizes(tmp_path: Path) -> None:
     assert made["types"]["blk.0.ffn_up_shexp.weight"] == "q6_K"
     assert made["sha256"] == hashlib.sha256((FOLDER / made["file"]).read_bytes()).hexdigest()
     assert not list(FOLDER.glob("*.part"))
+
+
+def test_a_second_run_changes_nothing_and_its_plan_says_so() -> None:
+    run = start("only=rpi5-16gb-card")
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert stats(output)["localhost"]["changed"] == 0
+    manifest = read_manifest("rpi5-16gb-card")
+    plan = facts(output, "localhost")["gguf_quantize_plan"]
+    assert (plan["change"], plan["id"], plan["name"], plan["recipe"]) == (
+        False, manifest["id"], "alphabet", "rpi5-16gb-card",
+    )  # fmt: skip
+    assert plan["manifest"]["sha256"] == manifest["sha256"]
+    assert plan["forecast"]["file_bytes"] == manifest["size"]
+    assert not results(output, "gguf_model")
+
+
+def test_a_model_of_an_earlier_version_is_not_made_again() -> None:
+    """Its manifest calls the ID key; the link to it is missing, and comes back."""
+    manifest = read_manifest("rpi5-16gb-card")
+    path = FOLDER / f"{manifest['id']}.json"
+    text = path.read_text()
+    model = (FOLDER / manifest["file"]).stat()
+    path.write_text(json.dumps({("key" if name == "id" else name): value for name, value in manifest.items()}))
+    POINTER.unlink()
+    run = start("only=rpi5-16gb-card")
+    output = ended(run)
+    path.write_text(text)
+    assert run.returncode == 0, output
+    assert not [result for result in results(output, "long_command") if result.outcome == "ok"]
+    assert os.readlink(POINTER) == path.name
+    assert (FOLDER / manifest["file"]).stat().st_mtime_ns == model.st_mtime_ns
+
+
+def test_a_wrong_variable_is_named_with_its_value() -> None:
+    run = start("only=rpi5-16gb-card", "gguf_quantize_connections=99", "gguf_quantize_threads=-1")
+    output = ended(run)
+    assert run.returncode != 0
+    wanted = ("localhost", "gguf_quantize_connections", 99, "gguf_quantize_threads", -1)
+    assert unnamed(refused(output), *wanted) == []
+
+
+def test_remove_leaves_nothing_but_the_files_of_the_user() -> None:
+    """The last test of this file: all models go."""
+    root = FOLDER.parent
+    (root / "alphabet/mine.gguf").write_text("mine")
+    size = sum(path.stat().st_size for path in FOLDER.glob("*.gguf"))
+    for check in (["--check"], []):
+        command = ["ansible-playbook", f"--inventory={PROJECT}/lab/inventory/containers.yml", *check]
+        shown = subprocess.run(
+            [*command, str(PROJECT / "molecule/gguf_quantize/remove.yml")],
+            cwd=PROJECT, env={**os.environ, **JSONL}, capture_output=True, text=True, timeout=300, check=True,
+        ).stdout  # fmt: skip
+        (removed,) = results(shown, "gguf_store")
+        assert removed.changed
+        assert removed.data["freed_bytes"] >= size
+        assert removed.data["kept"] == ["alphabet/mine.gguf"]
+        assert (root / ".stamps").exists() is bool(check)
+    assert [path.name for path in root.rglob("*")] == ["alphabet", "mine.gguf"]

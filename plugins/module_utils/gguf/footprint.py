@@ -42,7 +42,7 @@ _NUMBERS = {
 
 
 def hyperparameters(header: Header) -> dict[str, int]:
-    """The numbers of a model that its size in memory depends on; 0 for what its kind does not have.
+    """Return the numbers of a model that its size in memory depends on; 0 for what its kind does not have.
 
     ``heads_kv`` may differ by layer in a file; here it is the largest. Raises GGUFError for what is no number.
     """
@@ -113,7 +113,7 @@ def compute_bytes(hparams: Mapping[str, int], context: int, tokens: int, paralle
 
 
 def footprint(
-    plan: Mapping[str, Any],
+    model: Mapping[str, Any],
     context: int,
     parallel: int = 1,
     cache_type_k: str = "f16",
@@ -122,17 +122,17 @@ def footprint(
     ctx_checkpoints: int = 32,
     cache_ram_mib: int = 8192,
 ) -> dict[str, int]:
-    """Memory by purpose, with its ``total``, for a plan or manifest (``tensor_bytes`` and ``hparams``).
+    """Return memory by purpose, with its ``total``, for a forecast or manifest (``tensor_bytes`` and ``hparams``).
 
     The defaults are the engine's own. ``compute``, ``checkpoints`` and ``prompt_cache`` are filled by work, the rest is
     there from the start. Of its compute buffer the engine uses only a part: it reserves logits for a whole micro-batch
     (485 MiB for Qwen3.5-35B-A3B), but a chat asks for those of the last token, and what is never written takes no
     memory.
     """
-    hparams = plan["hparams"]
+    hparams = model["hparams"]
     state = recurrent_state_bytes(hparams)
     parts = {
-        "weights": int(plan["tensor_bytes"]),
+        "weights": int(model["tensor_bytes"]),
         "program": _PROGRAM + _WORD * hparams["vocabulary"],
         "kv_cache": kv_cache_bytes(hparams, int(context), cache_type_k, cache_type_v),
         "recurrent_state": state * int(parallel),
@@ -144,41 +144,41 @@ def footprint(
 
 
 def at_start(parts: Mapping[str, int]) -> int:
-    """What of a ``footprint`` is resident when the server is ready and has not worked yet."""
+    """Return how much of a ``footprint`` is resident when the server is ready and has not worked yet."""
     return sum(parts[name] for name in ("weights", "program", "kv_cache", "recurrent_state"))
 
 
 MEMORY_OPTIONS = ("parallel", "cache_type_k", "cache_type_v", "ubatch", "ctx_checkpoints", "cache_ram_mib")
 
 
-def _needs(plan: Mapping[str, Any], options: Mapping[str, Any], context: int) -> dict[str, int]:
-    return footprint(plan, context, **{name: options[name] for name in MEMORY_OPTIONS if name in options})
+def _needs(model: Mapping[str, Any], options: Mapping[str, Any], context: int) -> dict[str, int]:
+    return footprint(model, context, **{name: options[name] for name in MEMORY_OPTIONS if name in options})
 
 
-# Contexts are told in whole blocks of so many tokens, as the engine rounds them.
+# Contexts are multiples of so many tokens, as the engine rounds them.
 CONTEXT_STEP = 256
 
 
-def longest_context(plan: Mapping[str, Any], options: Mapping[str, Any], room: int) -> int:
-    """The longest context in tokens whose footprint is at most ``room`` bytes, up to what the model was made for.
+def longest_context(model: Mapping[str, Any], options: Mapping[str, Any], room: int) -> int:
+    """Return the longest context in tokens whose footprint is at most ``room`` bytes, up to the model's own.
 
     0 where not even the shortest fits.
     """
-    low, high = 0, max(int(plan["hparams"]["context"]) // CONTEXT_STEP, 1)
+    low, high = 0, max(int(model["hparams"]["context"]) // CONTEXT_STEP, 1)
     while low < high:
         middle = (low + high + 1) // 2
-        if _needs(plan, options, middle * CONTEXT_STEP)["total"] <= room:
+        if _needs(model, options, middle * CONTEXT_STEP)["total"] <= room:
             low = middle
         else:
             high = middle - 1
     return low * CONTEXT_STEP
 
 
-def fit(plan: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, reserve_mib: int) -> dict[str, Any]:
-    """Whether a model fits into a board with these server options, and a sentence about it.
+def fit(model: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, reserve_mib: int) -> dict[str, Any]:
+    """Return whether a model fits a board with these server options, and a sentence about it.
 
     Args:
-        plan: a plan or manifest of the model.
+        model: its forecast or manifest.
         options: ``context`` (tokens, of all slots together), and of ``MEMORY_OPTIONS`` what is not the default.
         memory_mib: the board's memory as its kernel counts it.
         reserve_mib: memory left to the rest of the board.
@@ -188,10 +188,10 @@ def fit(plan: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, re
         and ``sentence``.
     """
     context = int(options["context"])
-    parts = _needs(plan, options, context)
+    parts = _needs(model, options, context)
     room = memory_mib - reserve_mib
     need = -(-parts["total"] // MIB)
-    longest = longest_context(plan, options, room * MIB)
+    longest = longest_context(model, options, room * MIB)
     sizes = ", ".join(f"{name} {size / MIB:.0f}" for name, size in parts.items() if name != "total" and size)
     words = (
         f"the model needs {need} MiB of memory at llama_server_context {context} ({sizes}), and this board has"
@@ -219,7 +219,7 @@ def fit(plan: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, re
 
 
 def read_share(name: str, hparams: Mapping[str, int], tied: bool) -> float:
-    """The part of a tensor that is read to generate one token, from 0 to 1.
+    """Return the part of a tensor that is read to generate one token, from 0 to 1.
 
     Of routed experts only the chosen ones are read, and of the embedding one row, except where it serves as the output
     too (``tied``). Layers that only predict further tokens (MTP) are not read.
@@ -235,7 +235,7 @@ def read_share(name: str, hparams: Mapping[str, int], tied: bool) -> float:
 
 
 def bytes_per_token(tensors: Iterable[Tensor], hparams: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of weights read to generate one token: ``always``, routed ``experts``, and both as ``total``."""
+    """Return bytes of weights read to generate one token: ``always``, routed ``experts``, and both as ``total``."""
     found = list(tensors)
     tied = all(tensor.name != "output.weight" for tensor in found)
     always = experts = 0.0
@@ -249,7 +249,7 @@ def bytes_per_token(tensors: Iterable[Tensor], hparams: Mapping[str, int]) -> di
 
 
 def bits(tensor: Tensor) -> float:
-    """Bits for each element of a tensor, with all that its type adds."""
+    """Return bits per element of a tensor, with all that its type adds."""
     return tensor_bytes(tensor.type, tensor.shape) * 8 / tensor.elements
 
 
@@ -259,7 +259,7 @@ ROUNDED_ON_ARM = frozenset(("q4_0", "q4_1", "q5_0", "q5_1", "q6_0", "q8_0", "iq4
 
 
 def tokens_per_second(read: int, hparams: Mapping[str, int], bandwidth: float, kv_bytes: int = 0) -> float:
-    """The most tokens a second that memory allows: ``bandwidth`` (bytes a second) over all that one token reads.
+    """Return the most tokens a second that memory allows: ``bandwidth`` (bytes a second) over all that one token reads.
 
     That are the weights (``read``), the recurrent state (read and written) and ``kv_bytes`` of earlier tokens.
     """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import (
     ROUNDED_ON_ARM,
     bits,
@@ -28,8 +29,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import sho
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB, Source, is_url, open_source
 
 
-class PlanError(ValueError):
-    """There is no plan; ``argument`` names what is wrong, ``missing`` says that its file is just not there.
+class ForecastError(ValueError):
+    """There is no forecast; ``argument`` names the option to change, ``missing`` says that its file does not exist.
 
     ``code`` is that of a file that is wrong in itself (GGUFError, ImatrixError, FetchError), empty elsewhere.
     """
@@ -41,7 +42,7 @@ class PlanError(ValueError):
         self.code = code
 
 
-class Plan(NamedTuple):
+class Forecast(NamedTuple):
     """All that is known of a model before it is made."""
 
     recipe: Recipe
@@ -52,53 +53,64 @@ class Plan(NamedTuple):
 
 
 def read_gguf(path: Path) -> Header:
-    """The header of the GGUF file at ``path``, all parts of it. Raises GGUFError and OSError."""
+    """Return the header of the GGUF file at ``path``, all parts of it. Raises GGUFError and OSError."""
     return open_source(str(path)).header
 
 
+def expanded(location: str) -> str:
+    """Return a path with ``~`` replaced, a URL as it is, empty for empty."""
+    return str(Path(location).expanduser()) if location and not is_url(location) else location
+
+
 def named(source: Path | str) -> str:
-    """The source as a message may name it: of a URL without what may be secret."""
+    """Return the source as a message may name it: a URL without what may be secret."""
     return shown(str(source)) if is_url(str(source)) else str(source)
 
 
-def make_plan(
+def make_forecast(
     source: Path | str, recipe_data: Any, imatrix: Path | str | None, token: str | None = None, hub: str = HUB
-) -> Plan:
-    """Read source and importance matrix (header and structure only) and predict the result. Raises PlanError.
+) -> Forecast:
+    """Read source and importance matrix (header and structure only) and predict the result. Raises ForecastError.
 
-    Both may be URLs. An importance matrix that is one is not read; until it is here, the name of its data set, and so
-    some hundred bytes of the result's size, are not known.
+    Both may be URLs. An importance matrix that is one is not read; until it is downloaded, the name of its data set,
+    and so some hundred bytes of the result's size, are not known.
     """
     try:
         recipe = load_recipe(recipe_data)
     except RecipeError as error:
-        raise PlanError("recipe", str(error)) from None
+        raise ForecastError("recipe", str(error)) from None
     header = _open(source, token, hub).header
     matrix = _read_matrix(imatrix, recipe)
     try:
         prediction = predict(recipe, header, matrix, Path(imatrix).name if imatrix else "")
         hparams = hyperparameters(header)
     except RecipeError as error:
-        raise PlanError("recipe", f"with {named(source)}: {error}") from None
+        raise ForecastError("recipe", f"with {named(source)}: {error}") from None
     except GGUFError as error:
-        raise PlanError("source", f"{named(source)}: {error}") from None
-    return Plan(recipe, header, matrix, prediction, plan_facts(header.architecture, hparams, prediction))
+        raise ForecastError("source", f"{named(source)}: {error}", code=error.code) from None
+    return Forecast(recipe, header, matrix, prediction, forecast_facts(header.architecture, hparams, prediction))
 
 
-def make_plans(
-    source: str, recipes: dict[str, Any], file_types: list[str], imatrix: str, token: str | None = None, hub: str = HUB
+def make_forecasts(
+    source: str,
+    recipes: Mapping[str, Any],
+    file_types: list[str],
+    imatrix: str,
+    token: str | None = None,
+    hub: str = HUB,
 ) -> tuple[Source, dict[str, dict[str, Any]]]:
-    """Read the header of ``source`` once, and say for each recipe and file type what it would make of it.
+    """Read the header of ``source`` once, and predict for each recipe and file type what it would make of it.
 
-    A recipe that cannot be used has a ``problem`` instead of a plan. The importance matrix may be missing: its lines in
-    the result's header are then not counted, and the plan is not ``exact``. Raises PlanError where the source is wrong.
+    A recipe that cannot be used has a ``problem`` instead of a forecast. The importance matrix may be missing: its
+    lines in the result's header are then not counted, and the forecast is not ``exact``. Raises ForecastError where
+    the source is wrong.
     """
     opened = _open(source, token, hub)
     header = opened.header
     try:
         hparams = hyperparameters(header)
     except GGUFError as error:
-        raise PlanError("source", f"{named(source)}: {error}") from None
+        raise ForecastError("source", f"{named(source)}: {error}", code=error.code) from None
     matrix: Imatrix | None = Imatrix(1, 1, "") if imatrix else None
     known = not imatrix
     if imatrix and not is_url(imatrix):
@@ -108,34 +120,35 @@ def make_plans(
         except FileNotFoundError:
             pass
         except (OSError, ImatrixError) as error:
-            raise PlanError("imatrix", f"{imatrix}: {error}") from None
-    plans: dict[str, dict[str, Any]] = {}
-    asked = [("recipe", name, data) for name, data in recipes.items()]
-    asked += [("file type", name, None) for name in file_types]
-    for kind, name, data in asked:
+            raise ForecastError("imatrix", f"{imatrix}: {error}", code=getattr(error, "code", "")) from None
+    forecasts: dict[str, dict[str, Any]] = {}
+    wanted = [("recipe", name, data) for name, data in recipes.items()]
+    wanted += [("file type", name, None) for name in file_types]
+    for kind, name, data in wanted:
         try:
             recipe = load_recipe(data) if kind == "recipe" else plain(name, header.architecture)
             prediction = predict(recipe, header, matrix, Path(imatrix).name)
         except RecipeError as error:
-            plans[name] = {"kind": kind, "problem": str(error), "place": error.place}
+            forecasts[name] = {"kind": kind, "problem": str(error), "place": error.place}
         else:
-            plans[name] = {"kind": kind, "exact": known, **plan_facts(header.architecture, hparams, prediction)}
-    return opened, plans
+            facts = forecast_facts(header.architecture, hparams, prediction)
+            forecasts[name] = {"kind": kind, "exact": known, **facts}
+    return opened, forecasts
 
 
 def _open(source: Path | str, token: str | None, hub: str) -> Source:
     try:
         return open_source(str(source), token, hub)
     except FileNotFoundError as error:
-        raise PlanError(
-            "source", f"{error.filename} is not there; put the model's GGUF file (F16, BF16 or Q8_0) there", True
+        raise ForecastError(
+            "source", f"{error.filename} does not exist. Copy the model's GGUF file (F16, BF16 or Q8_0) there.", True
         ) from None
     except (OSError, GGUFError) as error:
-        raise PlanError("source", f"{named(source)}: {error}") from None
+        raise ForecastError("source", f"{named(source)}: {error}", code=getattr(error, "code", "")) from None
 
 
-def plan_facts(architecture: str, hparams: dict[str, int], prediction: Prediction) -> dict[str, Any]:
-    """What modules return of a prediction.
+def forecast_facts(architecture: str, hparams: dict[str, int], prediction: Prediction) -> dict[str, Any]:
+    """Return a prediction as modules do.
 
     ``least_bits`` is the least that a quantized tensor has which every token reads, ``rounded_on_arm`` are the names
     (without the layer) of tensors in a type that old engines round on aarch64.
@@ -161,9 +174,9 @@ def plan_facts(architecture: str, hparams: dict[str, int], prediction: Predictio
 
 
 def _read_matrix(location: Path | str | None, recipe: Recipe) -> Imatrix | None:
-    if location is None:
+    if not location:
         if recipe.requires_imatrix:
-            raise PlanError("imatrix", "the recipe requires an importance matrix, and none is named")
+            raise ForecastError("imatrix", "empty, and the recipe requires an importance matrix")
         return None
     if is_url(str(location)):
         return Imatrix(1, 1, "")
@@ -172,13 +185,14 @@ def _read_matrix(location: Path | str | None, recipe: Recipe) -> Imatrix | None:
         with path.open("rb") as file:
             return read_imatrix(file, path.stat().st_size)
     except FileNotFoundError:
-        raise PlanError("imatrix", f"{path} is not there; put the model's importance matrix there", True) from None
+        text = f"{path} does not exist. Copy the model's importance matrix there."
+        raise ForecastError("imatrix", text, True) from None
     except (OSError, ImatrixError) as error:
-        raise PlanError("imatrix", f"{path}: {error}", code=getattr(error, "code", "")) from None
+        raise ForecastError("imatrix", f"{path}: {error}", code=getattr(error, "code", "")) from None
 
 
-def table(sums: dict[str, dict[str, dict[str, int]]]) -> str:
-    """``groups`` as text, a line for each name and type, for people."""
+def table(sums: Mapping[str, Mapping[str, Mapping[str, int]]]) -> str:
+    """Return ``groups`` as text, a line for each name and type."""
     return "".join(
         f"{name:<40} {kind:<8} {row['tensors']:>4} tensors {row['bytes'] / (1 << 20):>10.2f} MiB\n"
         for name, kinds in sums.items()
@@ -186,16 +200,16 @@ def table(sums: dict[str, dict[str, dict[str, int]]]) -> str:
     )
 
 
-def check_room(folder: Path, need: int) -> None:
-    """Raises PlanError where ``need`` bytes do not fit where ``folder`` is, or will be; unfinished models give way."""
-    where = folder
-    while not where.exists() and where != where.parent:
-        where = where.parent
-    disk = os.statvfs(where)
-    room = disk.f_bavail * disk.f_frsize + sum(part.stat().st_size for part in folder.glob("*.gguf.part"))
-    if need > room:
-        raise PlanError(
+def check_free_space(folder: Path, need: int) -> None:
+    """Raise ForecastError where ``need`` bytes do not fit where ``folder`` is, or will be.
+
+    Unfinished models in it are removed before a new one is made, so that their bytes count as free.
+    """
+    free = free_bytes(folder) + sum(part.stat().st_size for part in folder.glob("*.gguf.part"))
+    if need > free:
+        raise ForecastError(
             "root",
-            f"{folder} has {room >> 20} MiB free, the model needs {need >> 20} MiB; "
-            "remove what is not needed there, or name a folder on a larger disk",
+            f"{folder} has {free >> 20} MiB free, {need >> 20} MiB required. Remove files that are not needed, or "
+            "choose a folder on a larger disk.",
+            code="room",
         )

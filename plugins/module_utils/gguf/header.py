@@ -347,7 +347,7 @@ def read_header(stream: BinaryIO, size: int | None = None) -> Header:
         start = reader.position
         key = reader.text(MAX_KEY_BYTES, f"key {index + 1} of {key_count}")
         if key in metadata:
-            raise GGUFError(f"the key {key} stands twice in the header: the file is damaged", "key-twice")
+            raise GGUFError(f"the key {key} is twice in the header: the file is damaged", "key-twice")
         metadata[key] = reader.value(key)
         entry_bytes[key] = reader.position - start
 
@@ -430,16 +430,16 @@ def merge_headers(headers: Sequence[Header]) -> Header:
     if len(headers) == 1 and (type(count) is not int or count <= 1):
         return first
     for number, header in enumerate(headers):
-        told, of = header.metadata.get("split.no", 0), header.metadata.get("split.count", 0)
-        if (told, of) != (number, len(headers)):
+        found, of = header.metadata.get("split.no", 0), header.metadata.get("split.count", 0)
+        if (found, of) != (number, len(headers)):
             raise GGUFError(
-                f"part {number + 1} of {len(headers)} says of itself that it is number {told!r} (from 0) of {of!r}: "
+                f"part {number + 1} of {len(headers)} states that it is number {found!r} (from 0) of {of!r}: "
                 "the parts do not belong together, or were renamed",
                 "parts",
             )
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     if len({tensor.name for tensor in tensors}) != len(tensors):
-        raise GGUFError("a tensor stands in two parts of the split model: the parts do not belong together", "parts")
+        raise GGUFError("a tensor is in two parts of the split model: the parts do not belong together", "parts")
     total = first.metadata.get("split.tensors.count", len(tensors))
     if total != len(tensors):
         raise GGUFError(

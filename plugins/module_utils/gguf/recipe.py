@@ -1,4 +1,4 @@
-"""Quantization recipes: what llama-quantize is told, and what it will make of each tensor.
+"""Quantization recipes: the options of llama-quantize, and the type that each tensor will have.
 
 A recipe is data (see ``roles/gguf_quantize/files/recipes``)::
 
@@ -13,13 +13,13 @@ A recipe is data (see ``roles/gguf_quantize/files/recipes``)::
     attention: {q: q8_0, output: q8_0}  # the --attn-*-type options, for what they are worth
     rules:                             # --custom-q: the first match in a tensor's name wins
       - {match: 'ffn_(up|gate|down)_shexp\\.weight', type: q8_0, reason: ...}
-    engine:                            # what the engine does of itself where no rule matches
+    engine:                            # what the engine does by itself where no rule matches
       - {match: 'attn_v\\.weight', type: iq4_k, reason: ...}
 
 What the engine chooses by itself depends on base type, model and version. A recipe states it in ``engine``, and that
 counts; where it states nothing, ``file_type.py`` knows. The result is compared with it, tensor by tensor, before it is
-published. Rules that match nothing, large tensors that nothing names, and statements that the engine's source does not
-bear out are told beforehand.
+published. Rules that match nothing, large tensors that nothing names, and statements that contradict the engine's
+source are reported before.
 
 Source of the semantics: ``src/llama-quantize.cpp`` and ``examples/quantize/quantize.cpp`` of ik_llama.cpp.
 """
@@ -80,7 +80,7 @@ _ATTENTION = {
 }
 _ATTENTION_OPTIONS = ("q", "k", "v", "qkv", "output")
 
-# What is never quantized, beside everything with fewer than two dimensions.
+# What is never quantized, like everything with fewer than two dimensions.
 _KEPT = re.compile(
     r"(?<!weight)$"
     r"|_norm\.weight|ffn_gate_inp\.weight|ssm_conv1d\.weight|ssm_x\.weight|ssm_dt\.weight|attn_rel_b\.weight"
@@ -237,14 +237,14 @@ def _honoured(base: str) -> tuple[str, ...]:
 
 
 def plain(base: str, architecture: str) -> Recipe:
-    """What ``llama-quantize SOURCE RESULT BASE`` does, without any option. Raises RecipeError for an unknown base."""
+    """Return the recipe of ``llama-quantize SOURCE RESULT BASE``, without options. Raises RecipeError."""
     if base not in _BASES:
         raise RecipeError(f"the file type {base!r} is not one of {', '.join(sorted(_BASES))}", "base")
     return Recipe(base, "llama-quantize", architecture, base, False, True, "", "", {}, (), ())
 
 
 def effective(recipe: Recipe) -> dict[str, Any]:
-    """All of the recipe that reaches the engine, and so decides the result's bytes: this belongs into a model's key."""
+    """Return all of the recipe that reaches the engine and so decides the result's bytes, for the model's ID."""
     return {
         "base": recipe.base,
         "token_embedding": recipe.token_embedding,
@@ -255,7 +255,7 @@ def effective(recipe: Recipe) -> dict[str, Any]:
 
 
 def quantize_argv(recipe: Recipe, program: str, source: str, result: str, imatrix: str, threads: int) -> list[str]:
-    """The command line of llama-quantize. ``imatrix`` may be empty; 0 ``threads`` are as many as the host has."""
+    """Return the command line. ``imatrix`` may be empty; 0 ``threads`` are as many as the host has."""
     argv = [program]
     if recipe.allow_requantize:
         argv.append("--allow-requantize")
@@ -274,12 +274,12 @@ def quantize_argv(recipe: Recipe, program: str, source: str, result: str, imatri
 
 
 def quantizable(tensor: Tensor) -> bool:
-    """Whether the engine quantizes ``tensor`` at all, whatever the recipe says."""
+    """Return whether the engine quantizes ``tensor`` at all, whatever the recipe says."""
     return tensor.dimensions > 1 and not _KEPT.search(tensor.name)
 
 
 def predict_type(recipe: Recipe, tensor: Tensor, own: str = "") -> str:
-    """The type the engine will give ``tensor`` of the source. Raises RecipeError where it would refuse.
+    """Return the type the engine will give ``tensor`` of the source. Raises RecipeError where it would refuse.
 
     ``own``: what the engine chooses by itself; empty for the base type.
     """
@@ -474,7 +474,7 @@ _SPLIT_KEYS = ("split.no", "split.count", "split.tensors.count")
 
 
 def differences(predicted: Prediction, result: Header, size: int) -> list[str]:
-    """In what the file that the engine made (its header, its size) is not what was predicted; empty if in nothing."""
+    """Return where the engine's file (its header, its size) differs from the prediction; an empty list if nowhere."""
     wanted = {tensor.name: tensor for tensor in predicted.tensors}
     found = {tensor.name: tensor for tensor in result.tensors}
     lines = [f"{name} is missing" for name in wanted if name not in found]
@@ -488,7 +488,7 @@ def differences(predicted: Prediction, result: Header, size: int) -> list[str]:
 
 
 def groups(tensors: tuple[Tensor, ...]) -> dict[str, dict[str, dict[str, int]]]:
-    """Tensors summed up by name (without the layer's number) and type: ``{group: {type: {tensors, bytes}}}``."""
+    """Return sums by name (without the layer's number) and type: ``{group: {type: {tensors, bytes}}}``."""
     table: dict[str, dict[str, dict[str, int]]] = {}
     for tensor in tensors:
         row = table.setdefault(_group(tensor.name), {}).setdefault(tensor.type, {"tensors": 0, "bytes": 0})

@@ -1,9 +1,8 @@
 """A file on a web server, read piece by piece: only what is asked for is fetched.
 
 Uses HTTP range requests (RFC 9110, section 14), so that the header of a 37 GB model costs some MB. Redirects are
-followed; an access token is sent to the server that was named and to no other one. A broken connection is taken up
-where it broke. Errors are sentences for the user, with neither the token nor the query of a URL (signatures stand
-there) in them.
+followed; an access token is sent to the server that was named and to no other one. A broken connection is resumed.
+Errors are sentences for the user and contain neither the token nor the query of a URL, which may be a signature.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 TIMEOUT = 30.0  # seconds without a byte
 TOTAL_TIMEOUT = 900.0  # seconds for all that is read of one file
-TRIES = 5  # requests in a row that bring nothing
+TRIES = 5  # requests in a row that receive nothing
 PAUSE = 0.5  # seconds before the first repetition, doubled each time
 WINDOWS = (1 << 20, 2 << 20, 4 << 20)  # bytes of the first requests; the last holds for all later ones
 PIECE = 256 << 10
@@ -29,7 +28,7 @@ AGENT = "ik-llama-pi"
 
 
 class FetchError(OSError):
-    """A file cannot be had from its server; the text says why.
+    """A file cannot be read from its server; the text says why.
 
     ``status`` is the HTTP status, 0 if there was none. ``code`` is one word for what is wrong.
     """
@@ -41,24 +40,22 @@ class FetchError(OSError):
 
 
 def shown(url: str) -> str:
-    """The URL as it may be shown: without user, password, query and fragment."""
+    """Return the URL as it may be shown: without user, password, query and fragment."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def origin(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port: who gets what is sent to ``url``. Raises FetchError for what is no HTTP(S) URL."""
+    """Return scheme, host and port of the server. Raises FetchError if ``url`` is no HTTP(S) URL."""
     try:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError:
-        raise FetchError(
-            "this is not a URL that can be used; it must look like https://host/path", code="url"
-        ) from None
+        raise FetchError("not a usable URL; it must look like https://host/path", code="url") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise FetchError(f"{shown(url)} is not a URL like https://host/path", code="url")
     if any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
-        raise FetchError(f"{shown(url)!r} has spaces or letters in it that a URL must write as %XX", code="url")
+        raise FetchError(f"{shown(url)!r} has spaces or characters that a URL must encode as %XX", code="url")
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
@@ -98,12 +95,12 @@ def _explained(url: str, error: Exception) -> FetchError:
         return error
     where = shown(url)
     if isinstance(error, urllib.error.HTTPError):
-        told = {
-            401: "wants an access token, or another one",
-            403: "is forbidden; a token with access to it may be missing, or the terms of the model were not accepted",
-            404: "is not there (404); compare repository, revision and file name",
+        meaning = {
+            401: "requires an access token, or another one (401)",
+            403: "is forbidden (403); the token may lack access, or the terms of the model were not accepted",
+            404: "not found (404); compare repository, revision and file name",
         }.get(error.code, f"was answered with status {error.code}")
-        return FetchError(f"{where} {told}", error.code, "status")
+        return FetchError(f"{where} {meaning}", error.code, "status")
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return FetchError(f"{where} cannot be reached: {reason or type(error).__name__}", code="unreachable")
 
@@ -129,7 +126,7 @@ def request(
         asked.add_header(name, value)
     if token:
         if not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise FetchError("the access token has spaces or strange letters in it", code="token")
+            raise FetchError("the access token contains spaces or non-ASCII characters", code="token")
         asked.add_header("Authorization", f"Bearer {token}")
     opener = urllib.request.build_opener(_Stay if stay else _Redirects)
     try:
@@ -141,7 +138,7 @@ def request(
 
 
 class Answer(NamedTuple):
-    """What a server says of a file: ``headers`` by lower-case name, ``url`` where it lies after all redirects."""
+    """What a server says of a file: ``headers`` by lower-case name, ``url`` where it is after all redirects."""
 
     url: str
     headers: dict[str, str]
@@ -238,20 +235,22 @@ class RangeFile:
         with request(self.url, self._token, {"Range": f"bytes={first}-{last}"}) as response:
             if response.status != 206:
                 raise FetchError(
-                    f"{shown(self.url)}: its server has no range requests (status {response.status}, not 206), so "
+                    f"{shown(self.url)}: no support for range requests (status {response.status}, not 206), so "
                     "the header cannot be read without the whole file; download the file and name its path",
                     response.status,
                     "ranges",
                 )
-            told = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", ""))
-            if not told or int(told[1]) != first or int(told[2]) > last or int(told[2]) >= int(told[3]):
+            answered = re.fullmatch(
+                r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", "")
+            )
+            if not answered or int(answered[1]) != first or not int(answered[2]) <= min(last, int(answered[3]) - 1):
                 raise FetchError(
                     f"{shown(self.url)}: its server answers a range request with another range", code="range"
                 )
-            if self.size not in (-1, int(told[3])):
+            if self.size not in (-1, int(answered[3])):
                 raise FetchError(f"{shown(self.url)} changes while it is read; run again", code="changed")
-            self.size = int(told[3])
-            left = int(told[2]) + 1 - first
+            self.size = int(answered[3])
+            left = int(answered[2]) + 1 - first
             while left > 0:
                 piece = response.read1(min(left, PIECE))
                 if not piece or time.monotonic() > self._deadline:

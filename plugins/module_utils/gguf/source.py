@@ -1,7 +1,7 @@
 """Where a model comes from: a path or a URL, in one file or in parts, and what its header says.
 
 Parts are files named ``NAME-00001-of-00003.gguf`` and so on (``llama_split_path`` in ``src/llama.cpp``); the first one
-is named by the user, and the others are looked for beside it.
+is named by the user, and the others are expected in the same folder.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _HUB_FILE = re.compile(r"hf://(?P<repository>[^/@]+/[^/@]+)(?:@(?P<revision>[^/@
 
 
 def is_url(location: str) -> bool:
-    """Whether ``location`` is a URL and no path."""
+    """Return whether ``location`` is a URL and no path."""
     return re.match(r"(?i)(https?|hf)://", location) is not None
 
 
 def resolved(location: str, hub: str = HUB) -> str:
-    """``location`` as it is, but ``hf://OWNER/NAME@REVISION/FILE`` as a URL of the hub; no revision means ``main``.
+    """Return ``location``, with ``hf://OWNER/NAME@REVISION/FILE`` as a URL of the hub; no revision means ``main``.
 
-    Raises FetchError where it begins like that and does not go on so.
+    Raises FetchError for another form of ``hf://``.
     """
     if not location.lower().startswith("hf://"):
         return location
@@ -58,18 +58,18 @@ def resolved(location: str, hub: str = HUB) -> str:
 
 
 def token_for(url: str, token: str | None, hub: str = HUB) -> str | None:
-    """The token, if ``url`` is on the server that it is for, the hub. Raises FetchError for what is no URL."""
+    """Return the token if ``url`` is on the hub, None otherwise. Raises FetchError for what is no URL."""
     return token if token and origin(url) == origin(hub) else None
 
 
 def repository_url(base: str, repository: str, revision: str, file: str) -> str:
-    """The URL of a file in a Hugging Face repository, as its ``resolve`` end point has it."""
+    """Return the URL of a file in a Hugging Face repository, by its ``resolve`` end point."""
     quoted = [urllib.parse.quote(part, safe="/") for part in (repository, file)]
     return f"{base.rstrip('/')}/{quoted[0]}/resolve/{urllib.parse.quote(revision, safe='')}/{quoted[1]}"
 
 
 def part_locations(location: str) -> tuple[str, ...]:
-    """All files of a model of which the first (or only one) is named, in order. Raises GGUFError."""
+    """Return all files of a model of which the first (or only one) is named, in order. Raises GGUFError."""
     if not is_url(location):
         path = Path(location)
         return tuple(str(path.with_name(name)) for name in part_names(path.name))
@@ -82,7 +82,7 @@ def open_source(location: str, token: str | None = None, hub: str = HUB) -> Sour
     """Read the header of the model at ``location``, no weights.
 
     ``location`` is a path, an HTTP(S) URL or ``hf://OWNER/NAME@REVISION/FILE``; of a split model that of the first
-    part. Over HTTP this takes some MB, see gguf_http.py. ``token`` is a bearer token for the server ``hub``, and sent
+    part. Over HTTP this takes some MB, see remote.py. ``token`` is a bearer token for the server ``hub``, and sent
     to no other. Raises GGUFError for what is no usable GGUF file, FileNotFoundError for a path (of any part) that is
     not there, and OSError (FetchError for URLs) otherwise. No message has the token in it.
     """

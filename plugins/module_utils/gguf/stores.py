@@ -1,27 +1,93 @@
-"""Where the quantizer keeps what it made of others' files, below the folder of all models (``root``).
+"""The quantizer's folder of models (``root``): its contents, and how they are removed.
 
-``.sources/<sha256, 12 digits>/NAME``: what was downloaded or converted, under a name made from its content.
-``.stamps/<path's sha256, 12 digits>.json``: the sha256 of large files, see stamp.py.
+``NAME/ID.gguf``, ``NAME/ID.json``: a model and its manifest. ``NAME/RECIPE.json``: a link to the manifest in use.
+``.sources/<sha256, 12 digits>/NAME``: what was downloaded or converted, in a folder named by its content.
+``.stamps/<path's sha256, 12 digits>.json``: the sha256 of large files, see common/stamp.py.
+``.jobs/``: state and logs of downloads and of quantizing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+import shutil
 from pathlib import Path
+from typing import NamedTuple
+
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
+
+JOBS, SOURCES, STAMPS = ".jobs", ".sources", ".stamps"
+_MODEL_FILE = re.compile(r"[0-9a-f]{12}\.(gguf|gguf\.part|json)")
+_MANIFEST = re.compile(r"[0-9a-f]{12}\.json")
+#: Left by a write that was interrupted, see common/atomic.py.
+_NEW_FILE = re.compile(r"\..+\.json\.new")
 
 
 def fetched_folder(root: Path, sha256: str) -> Path:
-    """The folder of a file with this sha256."""
-    return root / ".sources" / sha256[:12]
+    """Return the folder of a file with this sha256."""
+    return root / SOURCES / sha256[:12]
 
 
 def stamp_path(root: Path, path: Path) -> Path:
-    """The stamp of the file at ``path``."""
-    return root / ".stamps" / (hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12] + ".json")
+    """Return the stamp of the file at ``path``."""
+    return root / STAMPS / (hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:12] + ".json")
 
 
 def make_folder(path: Path) -> None:
-    """Make the folder, readable by all whatever the umask is."""
+    """Create the folder, readable by all whatever the umask is."""
     if not path.is_dir():
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o755)
+
+
+class Contents(NamedTuple):
+    """What of a root folder the project made, and what else is in it."""
+
+    ours: list[Path]
+    kept: list[Path]
+    size: int
+
+
+def running_jobs(root: Path) -> list[str]:
+    """Return the names of downloads and of quantizing that run on this host now."""
+    return sorted(job.name for job in (root / JOBS).glob("*") if locked(str(job)))
+
+
+def _is_ours(path: Path) -> bool:
+    """Return whether a file in the folder of a model was made by the project."""
+    if path.is_symlink():
+        return path.suffix == ".json" and _MANIFEST.fullmatch(str(path.readlink())) is not None
+    return _MODEL_FILE.fullmatch(path.name) is not None or _NEW_FILE.fullmatch(path.name) is not None
+
+
+def contents(root: Path) -> Contents:
+    """Return what is in ``root``: files and folders of the project, all others, and the bytes of the former."""
+    ours = [root / name for name in (JOBS, SOURCES, STAMPS) if (root / name).is_dir()]
+    kept: list[Path] = []
+    for entry in sorted(root.iterdir()) if root.is_dir() else ():
+        if entry in ours:
+            continue
+        if entry.is_symlink() or not entry.is_dir():
+            kept.append(entry)
+            continue
+        for path in sorted(entry.iterdir()):
+            (ours if _is_ours(path) else kept).append(path)
+    return Contents(ours, kept, sum(map(_size, ours)))
+
+
+def _size(path: Path) -> int:
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or file.is_file())
+
+
+def remove_contents(root: Path, found: Contents) -> None:
+    """Remove what the project made, and the folders that are empty then. Links go first: they name what is in use."""
+    for path in sorted(found.ours, key=lambda path: (not path.is_symlink(), path.suffix != ".json")):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for folder in [*sorted({path.parent for path in found.ours} - {root}), root]:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -1,0 +1,124 @@
+"""Models on a board: ``folder/NAME/DIGEST.gguf``, DIGEST being the first 12 digits of the file's sha256.
+
+A model is finished when its manifest ``DIGEST.json`` exists and a stamp confirms the file. The links ``current.gguf``
+and ``current.json`` name the model that the next deployment uses.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_text
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import read_stamp, write_stamp
+
+#: Root writes it, the service reads it.
+MODE = 0o644
+
+
+class Placement:
+    """The place of one model in ``folder``; ``size`` in bytes."""
+
+    def __init__(self, folder: Path, sha256: str, size: int) -> None:
+        digest = sha256[:12]
+        self.sha256 = sha256
+        self.size = size
+        self.path = folder / f"{digest}.gguf"
+        self.part = folder / f"{digest}.gguf.part"
+        self.manifest = folder / f"{digest}.json"
+        self.stamp = folder / f"{digest}.gguf.stamp"
+        self.pointers = {folder / "current.gguf": self.path.name, folder / "current.json": self.manifest.name}
+
+    def finished(self) -> bool:
+        """Return whether the model is complete. A file that its stamp does not confirm is read once more."""
+        return self.manifest.exists() and self.complete()
+
+    def complete(self) -> bool:
+        """Return whether the file is what it should be, with or without its manifest."""
+        if not self.path.exists() or self.path.stat().st_size != self.size:
+            return False
+        return (read_stamp(self.path, self.stamp) or sha256_file(self.path)) == self.sha256
+
+    def pointed(self) -> bool:
+        """Return whether the pointers name it and the service can read it."""
+        readable = self.path.exists() and self.path.stat().st_mode & 0o777 == MODE
+        return readable and all(names(link, target) for link, target in self.pointers.items())
+
+    def missing_bytes(self) -> int:
+        received = self.part.stat().st_size if self.part.exists() else 0
+        return max(0, self.size - received)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what modules return of it."""
+        finished = self.finished()
+        return {
+            "path": str(self.path),
+            "part": str(self.part),
+            "finished": finished,
+            "pointed": self.pointed(),
+            "missing_bytes": 0 if finished else self.missing_bytes(),
+            "free_bytes": free_bytes(self.path.parent),
+        }
+
+    def accept(self) -> str:
+        """Check the received file and rename it. Return what is wrong, empty if nothing is.
+
+        Two controllers may copy the same model: one of them finds that the other has renamed it.
+        """
+        try:
+            problem = self.accept_part()
+        except FileNotFoundError:
+            problem = f"{self.part} does not exist: nothing was received"
+        return "" if problem and not self.part.exists() and self.complete() else problem
+
+    def accept_part(self) -> str:
+        """Do the same for one controller. Raises FileNotFoundError if there is no part, or no longer one."""
+        received = self.part.stat().st_size
+        if received < self.size:
+            return f"only {received} of {self.size} bytes were received. Run again to resume."
+        found = sha256_file(self.part)
+        if found != self.sha256:
+            self.part.unlink()
+            return f"checksum mismatch: expected {self.sha256}, got {found}. Run again. The received file was removed."
+        with self.part.open("rb") as file:
+            os.fsync(file.fileno())
+        self.part.replace(self.path)
+        return ""
+
+    def publish(self, manifest: Mapping[str, Any]) -> None:
+        """Write the stamp, then the manifest, then the pointers: each confirms all before it."""
+        self.path.chmod(MODE)
+        if read_stamp(self.path, self.stamp) is None:
+            write_stamp(self.path, self.stamp, self.sha256)
+        text = json.dumps(manifest, indent=2) + "\n"
+        if read_text(self.manifest) != text:
+            write_file(self.manifest, text)
+        for link, target in self.pointers.items():
+            point(link, target)
+
+
+def unused_models(folder: Path, users: Iterable[str]) -> list[Path]:
+    """Return the models below `folder` to which no link leads; none if the links lead to no model at all.
+
+    Args:
+        folder: folder of all models.
+        users: patterns of links, as glob(7) has them.
+    """
+    models = [path for path in sorted(folder.glob("*/*.gguf")) if re.fullmatch(r"[0-9a-f]{12}\.gguf", path.name)]
+    used = {os.path.realpath(link) for pattern in users for link in glob.glob(pattern)}
+    unused = [path for path in models if os.path.realpath(path) not in used]
+    return unused if len(unused) < len(models) else []
+
+
+def remove_model(path: Path) -> None:
+    """Remove a model. Its manifest goes first: without it the model is not finished."""
+    for each in (path.with_suffix(".json"), path, path.with_name(f"{path.name}.stamp")):
+        each.unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+#!/usr/bin/python
+"""Ansible module: what recipes and file types would make of one GGUF file."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gguf_forecast_info
+short_description: Predict what recipes and file types would make of a GGUF file
+version_added: "0.2.0"
+description:
+  - Reads the header of the source once, no weights, and predicts for each recipe and for each file type of the engine
+    the type of every tensor and the size of the result.
+options:
+  source:
+    description: The GGUF file (of a split one its first part), by path, URL or C(hf://OWNER/NAME@REVISION/FILE).
+    type: str
+    required: true
+  recipes:
+    description: Recipes by name, each the data of its file.
+    type: dict
+    default: {}
+  file_types:
+    description: File types of llama-quantize, like V(Q4_K_M), taken without any option.
+    type: list
+    elements: str
+    default: []
+  imatrix:
+    description:
+      - The importance matrix, by path or URL. Where it is not on this host yet, file sizes lack its lines in the
+        header, some hundred bytes.
+    type: str
+    default: ""
+  hub:
+    description: The server of C(hf://) locations.
+    type: str
+    default: https://huggingface.co
+  hub_token:
+    description: Access token for the hub. It is sent to no other server.
+    type: str
+    default: ""
+attributes:
+  check_mode:
+    support: full
+author:
+  - ik-llama-pi
+"""
+
+EXAMPLES = r"""
+- name: Get the forecast of a recipe and a file type
+  ik_llama.pi.gguf_forecast_info:
+    source: hf://owner/Qwen3.5-35B-A3B-GGUF/Qwen3.5-35B-A3B-Q8_0.gguf
+    recipes:
+      mine: "{{ lookup('ansible.builtin.file', 'mine.yml') | from_yaml }}"
+    file_types: [Q4_K_M]
+"""
+
+RETURN = r"""
+forecasts:
+  description:
+    - By the name of the recipe or file type. Fields are C(kind) (V(recipe) or V(file type)), C(exact) (the file's size
+      is known to the byte), C(architecture), C(hparams) (numbers that the size in memory depends on), C(tensor_bytes),
+      C(file_bytes), C(types) (tensor to type), C(groups) (name without layer, then type, then number of C(tensors) and
+      C(bytes)), C(bytes_per_token) (what generation reads), C(least_bits) (of what every token reads),
+      C(rounded_on_arm) (names) and C(warnings).
+    - For a recipe that cannot be used only C(kind), C(problem) and C(place) (the part of the recipe that is wrong).
+  returned: success
+  type: dict
+source:
+  description: C(location), C(bytes) of all parts, and how many bytes were C(transferred) over a network.
+  returned: success
+  type: dict
+argument:
+  description: The option that is wrong.
+  returned: failure
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
+    ForecastError,
+    expanded,
+    make_forecasts,
+    named,
+)
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "source": {"type": "str", "required": True},
+            "recipes": {"type": "dict", "default": {}},
+            "file_types": {"type": "list", "elements": "str", "default": []},
+            "imatrix": {"type": "str", "default": ""},
+            "hub": {"type": "str", "default": HUB},
+            "hub_token": {"type": "str", "default": "", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    params = module.params
+    try:
+        source, forecasts = make_forecasts(
+            expanded(params["source"]),
+            params["recipes"],
+            params["file_types"],
+            expanded(params["imatrix"]),
+            params["hub_token"],
+            params["hub"],
+        )
+    except ForecastError as error:
+        module.fail_json(msg=str(error), argument=error.argument)
+    facts = {"location": named(params["source"]), "bytes": source.size, "transferred": source.transferred}
+    module.exit_json(changed=False, forecasts=forecasts, source=facts)
+
+
+if __name__ == "__main__":
+    main()

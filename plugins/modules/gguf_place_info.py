@@ -1,0 +1,93 @@
+#!/usr/bin/python
+"""Ansible module: whether a model is on a board."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: gguf_place_info
+short_description: Get whether a model is on a board, and the free space for it
+version_added: "0.2.0"
+description:
+  - A model is C(folder/DIGEST.gguf), DIGEST being the first 12 digits of its sha256. It is finished when its manifest
+    C(DIGEST.json) exists and a stamp confirms the file. A file whose stamp is right is not read.
+options:
+  folder:
+    description: Folder of all models of this name.
+    type: path
+    required: true
+  sha256:
+    description: The model's sha256.
+    type: str
+    required: true
+  size:
+    description: Its size in bytes.
+    type: int
+    required: true
+attributes:
+  check_mode:
+    support: full
+author: ik-llama-pi
+"""
+
+EXAMPLES = """
+- name: Get whether the model is there
+  ik_llama.pi.gguf_place_info:
+    folder: /var/lib/llama/models/alphabet
+    sha256: "{{ manifest.sha256 }}"
+    size: "{{ manifest.size }}"
+  register: place
+"""
+
+RETURN = """
+path:
+  description: Where the model belongs.
+  returned: always
+  type: str
+part:
+  description: Where it is received.
+  returned: always
+  type: str
+finished:
+  description: Whether the model is complete.
+  returned: always
+  type: bool
+pointed:
+  description: Whether C(current.gguf) and C(current.json) name it, and the service can read it.
+  returned: always
+  type: bool
+missing_bytes:
+  description: How much is still to be received.
+  returned: always
+  type: int
+free_bytes:
+  description: Free space of the file system.
+  returned: always
+  type: int
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import Placement
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "folder": {"type": "path", "required": True},
+            "sha256": {"type": "str", "required": True},
+            "size": {"type": "int", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    placement = Placement(Path(module.params["folder"]), module.params["sha256"], module.params["size"])
+    try:
+        facts = placement.facts()
+    except OSError as error:
+        module.fail_json(msg=f"{placement.path}: {error}")
+    module.exit_json(changed=False, **facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+#!/usr/bin/python
+"""Ansible module: the folder of models of a quantizer."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+---
+module: gguf_store
+short_description: Remove everything that quantizing has left in a folder
+version_added: "0.2.0"
+description:
+  - Removes models, manifests, downloaded sources, stamps and logs from a quantizer's folder of models, and the folders
+    that are empty then. Files that M(ik_llama.pi.gguf_model) and M(ik_llama.pi.gguf_source) did not create stay.
+  - Fails while a download or a quantization runs.
+options:
+  root:
+    description: Folder of all models.
+    type: path
+    required: true
+  state:
+    description: What to do.
+    type: str
+    choices: [absent]
+    default: absent
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+author: ik-llama-pi
+"""
+
+EXAMPLES = """
+- name: Remove all models from the quantizer
+  ik_llama.pi.gguf_store:
+    root: ~/.local/share/ik-llama-pi/models
+    state: absent
+"""
+
+RETURN = """
+removed:
+  description: Paths that were removed, or would be, below the folder.
+  returned: success
+  type: list
+  elements: str
+freed_bytes:
+  description: Their size.
+  returned: success
+  type: int
+kept:
+  description: Paths below the folder that stay, since they are not the project's.
+  returned: success
+  type: list
+  elements: str
+running:
+  description: Jobs that run.
+  returned: failure
+  type: list
+  elements: str
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import contents, remove_contents, running_jobs
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "root": {"type": "path", "required": True},
+            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+        },
+        supports_check_mode=True,
+    )
+    root = Path(module.params["root"])
+    running = running_jobs(root)
+    if running:
+        text = f"{root} is in use by {', '.join(running)}. Wait for its end, or stop it. Nothing was removed."
+        module.fail_json(msg=text, running=running)
+    try:
+        found = contents(root)
+        if not module.check_mode:
+            remove_contents(root, found)
+    except OSError as error:
+        module.fail_json(msg=f"{root}: {error}", running=[])
+    removed, kept = ([str(path.relative_to(root)) for path in paths] for paths in (found.ours, found.kept))
+    module.exit_json(
+        changed=bool(removed),
+        removed=removed,
+        kept=kept,
+        freed_bytes=found.size,
+        diff={"before": "".join(f"{name}\n" for name in removed + kept), "after": "".join(f"{n}\n" for n in kept)},
+    )
+
+
+if __name__ == "__main__":
+    main()
