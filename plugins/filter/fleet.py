@@ -30,24 +30,26 @@ def rolling_failures(play: list[str], batch: list[str], hostvars: Mapping[str, M
 
 
 def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
-    """One line for each board that was to change: what it serves now, or why it does not.
+    """One line for each board that was to change and did not fail: what it serves now, or why it was not touched.
 
     Args:
         boards: variables of the boards; `serve_begun` where its turn came, `serve_outcome` where the change went well,
-            `serve_failure` where it did not.
+            `serve_failure` where it did not, which the board's own failure says.
     """
     away = "went away while it was changed: see to it, and run site.yml again, which ends that"
     lines = []
     changed = []
+    failed = 0
     for board in boards:
-        failure = str(board.get("serve_failure", "")).strip().splitlines()
+        if "serve_failure" in board:
+            failed += 1
+            continue
         name = board["inventory_hostname"]
-        said = failure[0].removeprefix(f"{name}: ") if failure else ""
         untouched = away if board.get("serve_begun") else "not touched, because another board failed"
-        lines.append(f"{name}: {said or board.get('serve_outcome', untouched)}")
-        if not failure and "serve_outcome" in board:
+        lines.append(f"{name}: {board.get('serve_outcome', untouched)}")
+        if "serve_outcome" in board:
             changed.append(name)
-    if changed and len(changed) < len(lines):
+    if changed and len(changed) < len(lines) + failed:
         lines.append(
             f"To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit {','.join(changed)}"
         )
