@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import is_loopback
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import is_loopback
 
 Boards = list[dict[str, Any]]
 

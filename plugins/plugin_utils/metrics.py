@@ -10,7 +10,7 @@ import json
 import re
 from typing import Any
 
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import is_loopback
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import is_loopback
 
 
 def web_configuration(settings: dict[str, Any], directory: str) -> str:
