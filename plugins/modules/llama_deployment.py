@@ -168,8 +168,8 @@ def main() -> None:
         module.fail_json(msg=str(error), argument=error.argument)
     except OSError as error:
         module.fail_json(
-            msg=f"{error.filename or deployments.root}: {error.strerror}. Make room, where the device is full, or remove"
-            " what is in the way, and run again. What serves was not changed.",
+            msg=f"{error.filename or deployments.root}: {error.strerror}. Make room, where the device is full, or"
+            " remove what is in the way, and run again. What serves was not changed.",
             argument="root",
         )
     module.exit_json(changed=changed, id=deployment, running=deployments.process()[0], diff=diff)

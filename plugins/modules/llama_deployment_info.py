@@ -9,8 +9,8 @@ module: llama_deployment_info
 short_description: Return the deployments of a board, and what serves
 description:
   - Returns where the pointers go, what runs, and of one deployment whether it serves. Changes nothing.
-  - The deployment is the one of O(id); else the one that O(engine), O(model), O(arguments) and O(files) would make; else
-    the one to roll back to. That is the verified one where another is in service, else the previous one.
+  - The deployment is the one of O(id); else the one that O(engine), O(model), O(arguments) and O(files) would make;
+    else the one to roll back to. That is the verified one where another is in service, else the previous one.
 options:
   root:
     description: Folder of deployments and pointers.
@@ -84,8 +84,8 @@ missing:
   elements: str
 release:
   description:
-    - ID of the engine release of the deployment C(id), empty if that, or its model, is not there any more. Of one that is
-      not built yet, the release that it would have.
+    - ID of the engine release of the deployment C(id), empty if that, or its model, is not there any more. Of one that
+      is not built yet, the release that it would have.
   returned: always
   type: str
 model:

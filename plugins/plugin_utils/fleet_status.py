@@ -72,7 +72,7 @@ def kinds_of_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> l
 
 
 def _changed_files(before: Mapping[str, str], after: Mapping[str, str], explained: bool) -> list[tuple[str, str]]:
-    """Return what changes in the files of a deployment. Options that change are in the start script too (`explained`)."""
+    """Return what changes in a deployment's files. Options that change are in the start script too (`explained`)."""
     differ = {name for name in {**before, **after} if before.get(name) != after.get(name)}
     changes = []
     if any(name.endswith(".service") for name in differ):

@@ -12,6 +12,7 @@ from pathlib import Path
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
 
+
 class ChangingError(OSError):
     """A file changes while it is read."""
 

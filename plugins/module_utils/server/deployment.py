@@ -54,7 +54,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Empty if the deployment is not finished.
     """
-    manifest = read_json(folder / MANIFEST, dict[str, Any]())
+    return present_names(read_json(folder / MANIFEST, dict[str, Any]()))
+
+
+def present_names(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest as the present version would have written it."""
     if manifest.get("format") != 1:
         return manifest
     renamed = {"key": "id", "engine": "release"}
@@ -328,5 +332,6 @@ def check_arguments(inputs: Inputs) -> None:
         raise DeploymentError(
             "arguments",
             f"llama-server of this engine release refuses its arguments: {found}. Correct llama_server_extra or the"
-            " option that is named, or set ik_llama_build_version to an engine that has it. What serves was not changed.",
+            " option that is named, or set ik_llama_build_version to an engine that has it."
+            " What serves was not changed.",
         )
