@@ -82,6 +82,10 @@ cpu_seconds:
   description: CPU time of the command and its children.
   type: float
   returned: always
+code:
+  description: One word for what keeps the job from being started or followed, like C(busy) or C(killed).
+  type: str
+  returned: failure
 attached:
   description: Whether the command was already running.
   type: bool
@@ -334,6 +338,7 @@ def main() -> None:
     except JobError as error:
         module.fail_json(
             msg=f"{params['name']}: {error}",
+            code=error.code,
             tail=tail(read_tail(os.path.join(params["directory"], "log"))),
         )
     except OSError as error:

@@ -63,3 +63,56 @@ def failures(output: str) -> dict[str, Result]:
 def stats(output: str) -> dict[str, dict[str, int]]:
     """Return the recap: for each host how many tasks were ok, changed, failures, unreachable, skipped."""
     return next((event["stats"] for event in events(output) if event["_event"] == "v2_playbook_on_stats"), {})
+
+
+def changed(output: str) -> int:
+    """Return how many tasks changed something, on all hosts together."""
+    return sum(counts["changed"] for counts in stats(output).values())
+
+
+def facts(output: str, host: str) -> dict[str, Any]:
+    """Return what was set by `set_fact` on a host, the last value of each."""
+    found: dict[str, Any] = {}
+    for result in results(output, "set_fact"):
+        if result.host == host and result.outcome == "ok":
+            found.update(result.data.get("ansible_facts", {}))
+    return found
+
+
+def _texts(data: dict[str, Any]) -> Iterator[str]:
+    for item in [data, *(item for item in data.get("results", []) if isinstance(item, dict))]:
+        message = item.get("msg", "")
+        yield from (str(line) for line in (message if isinstance(message, list) else [message]) if line != "")
+
+
+def told(output: str, host: str = "", *outcomes: str) -> str:
+    """Return the messages of the results of one host, or of all, of those outcomes, or of all."""
+    return "\n".join(
+        text
+        for result in results(output)
+        if host in ("", result.host) and result.outcome in (outcomes or EVENTS.values())
+        for text in _texts(result.data)
+    )
+
+
+def refused(output: str, host: str = "") -> str:
+    """Return the messages of what failed, or could not be reached."""
+    return told(output, host, "failed", "unreachable")
+
+
+def warnings(output: str) -> list[str]:
+    """Return the warnings, each in one line: those of results, and those that Ansible printed between them."""
+    found = [str(text) for result in results(output) for text in result.data.get("warnings") or []]
+    rest = " ".join(line for line in output.splitlines() if not line.startswith('{"_event"'))
+    return found + [" ".join(text.split()) for text in rest.split("[WARNING]: ")[1:]]
+
+
+def diffs(output: str) -> list[tuple[str, str]]:
+    """Return what stood before and what after, of all differences that were shown."""
+    found = []
+    for result in results(output):
+        for item in [result.data, *(item for item in result.data.get("results", []) if isinstance(item, dict))]:
+            given = item.get("diff") or []
+            for diff in given if isinstance(given, list) else [given]:
+                found.append((str(diff.get("before", "")), str(diff.get("after", ""))))
+    return found
