@@ -37,8 +37,8 @@ server:
   description: >-
     C(state) (systemd's ActiveState), C(health) (V(ok), V(loading), V(busy), which is no answer in three seconds, or
     what is wrong), C(restarts), C(up_s) (seconds since the process was started), C(memory_mib) and C(locked_mib) of the
-    process (null where none runs), and C(answer) (C(tokens_per_second), C(prompt_tokens_per_second) and C(at), an epoch,
-    of the last one; empty if there was none).
+    process (null where none runs), and C(answer) (C(tokens_per_second), C(prompt_tokens_per_second) and C(at), an
+    epoch, of the last one; empty if there was none).
   returned: always
   type: dict
 """

@@ -28,14 +28,14 @@ def port_owner(port: int, unit: str, root: str) -> str:
 
     Args:
         unit: name of the server's systemd unit.
-        root: folder that is in the server's command line.
+        root: folder below which the server works.
     """
     inodes = listeners("\n".join(read_text(f"/proc/net/{kind}") for kind in ("tcp", "tcp6")), port)
     if not inodes:
         return ""
     for process in Path("/proc").glob("[0-9]*"):
         if inodes & {_link(entry) for entry in process.glob("fd/*")}:
-            own = f"/{unit}" in read_text(process / "cgroup") or root in read_text(process / "cmdline")
+            own = f"/{unit}" in read_text(process / "cgroup") or _link(process / "cwd").startswith(f"{root}/")
             return "" if own else f"{read_text(process / 'comm').strip()} (process {process.name})"
     return "another program"
 
