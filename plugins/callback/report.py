@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible import constants
+from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
 
 DOCUMENTATION = """
@@ -23,7 +24,8 @@ description:
     shown where it happens, as Ansible does.
   - A failure that a C(rescue) or C(ignore_errors) caught is no cause, and results of C(no_log) stay hidden.
   - A run that works ends with a table of the boards that serve, and a C(curl) line for one of them.
-  - After the first failure of a host only its changes and its failures are shown.
+  - After a host's failure only its changes and further failures are shown, until the play ends. Includes, and plays in
+    which nothing is done, are shown with C(-v) alone.
   - Output appears line by line, also where it goes into a file or a pipe.
   - Without it Ansible's own output appears, and nothing else is different.
 notes:
@@ -93,7 +95,7 @@ def cause(host: str, result: Mapping[str, Any], place: str) -> str:
             f"{host}: cannot be reached (ansible_host, ansible_port, ansible_user): {text}\n"
             f"Switch it on and correct the inventory, or leave it out with --limit '!{host}'."
         )
-    return f"{host}: {text}\n({place}; -v shows more)"
+    return f"{host}: {text}\n({place}{'' if 'censored' in result else '; -v shows more'})"
 
 
 def grouped(causes: Mapping[str, list[str]]) -> list[str]:
@@ -161,6 +163,10 @@ class CallbackModule(Default):
         #: Failures of each host in their order; those that were rescued among them, which only the statistics tell.
         self._failures: dict[str, list[str]] = {}
         self._unreachable: dict[str, str] = {}
+        #: Hosts of this play that failed; one that is in a later play was rescued.
+        self._failed: set[str] = set()
+        #: A play whose banner waits for its first task that shows something.
+        self._waiting_play: Any = None
         self._pid = os.getpid()
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
@@ -175,6 +181,29 @@ class CallbackModule(Default):
     def _verbose(self, result: Any = None) -> bool:
         """Tell whether to show what Ansible does; it shows an exception even where the result is hidden."""
         return bool(self._display.verbosity > 0) and not (result and "censored" in result.result)
+
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        self._failed.clear()
+        if self._verbose():
+            super().v2_playbook_on_play_start(play)
+        else:
+            self._play = self._waiting_play = play
+
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        if self._verbose():
+            super().v2_playbook_on_no_hosts_matched()
+
+    def _task_start(self, task: Any, prefix: str | None = None) -> None:
+        super()._task_start(task, prefix)
+        # Its progress comes before its result.
+        if task.action.rpartition(".")[2] == "long_command" and self._last_task_banner != task._uuid:
+            self._print_task_banner(task)
+
+    def _print_task_banner(self, task: Any) -> None:
+        if self._waiting_play:
+            super().v2_playbook_on_play_start(self._waiting_play)
+            self._waiting_play = None
+        super()._print_task_banner(task)
 
     def _place(self, task: Any) -> str:
         path = task.get_path() or ""
@@ -193,6 +222,7 @@ class CallbackModule(Default):
             host = result.host.get_name()
             text = cause(host, result.result, self._place(result.task))
             self._failures.setdefault(host, []).append(text)
+            self._failed.add(host)
         if self._verbose(result):
             super().v2_runner_on_failed(result, ignore_errors=ignore_errors)
         elif not (result.task.loop and "results" in result.result) or ignore_errors:
@@ -216,8 +246,8 @@ class CallbackModule(Default):
             self._brief(result, "unreachable", constants.COLOR_UNREACHABLE, " (ignored)" if ignored else "")
 
     def v2_runner_on_ok(self, result: Any) -> None:
-        quiet = result.host.get_name() in self._failures and not result.result.get("changed", False)
-        if quiet and not self._run_is_verbose(result):
+        passing = isinstance(result.task, TaskInclude) or result.host.get_name() in self._failed
+        if passing and not (self._run_is_verbose(result) or result.result.get("changed", False)):
             self._handle_warnings(result.result)
         else:
             super().v2_runner_on_ok(result)

@@ -54,13 +54,17 @@ def serve_results(boards: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, s
 
 
 def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
-    """Return a line for each board that did not fail, and how to roll back those that changed where others did not.
+    """Return a line for each outcome of boards that did not fail, and how to roll back what changed where others did.
 
     A board that failed reports that itself. Boards as for `serve_results`.
     """
     results = serve_results(boards)
     changed = [name for name, state, _ in results if state == "serves"]
-    lines = [f"{name}: {text}" for name, state, text in results if state != "failed"]
+    names_by_text: dict[str, list[str]] = {}
+    for name, state, text in results:
+        if state != "failed":
+            names_by_text.setdefault(text, []).append(name)
+    lines = [f"{', '.join(names)}: {text}" for text, names in names_by_text.items()]
     if changed and len(changed) < len(results):
         lines.append(
             "To roll back the boards that changed: ansible-playbook playbooks/rollback.yml --limit " + ",".join(changed)

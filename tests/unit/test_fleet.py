@@ -31,6 +31,7 @@ def test_the_summary_has_a_line_for_each_board() -> None:
         {"inventory_hostname": "b", "serve_failure": "b: deployment 1 does not serve\nlog"},
         {"inventory_hostname": "c"},
         {"inventory_hostname": "d", "serve_begun": True},
+        {"inventory_hostname": "e"},
     ]
     results = fleet.serve_results(boards)
     assert [(name, state) for name, state, _ in results] == [
@@ -38,10 +39,12 @@ def test_the_summary_has_a_line_for_each_board() -> None:
         ("b", "failed"),
         ("c", "untouched"),
         ("d", "lost"),
+        ("e", "untouched"),
     ]
     assert [text for _, _, text in results[:2]] == ["serves deployment 1", "deployment 1 does not serve"]
     *lines, last = fleet.serve_summary(boards).splitlines()
-    assert lines == [f"{name}: {text}" for name, state, text in results if state != "failed"]  # it reports that itself
+    texts = {name: text for name, _, text in results}
+    assert lines == [f"a: {texts['a']}", f"c, e: {texts['c']}", f"d: {texts['d']}"]
     assert unnamed(last, "ansible-playbook playbooks/rollback.yml --limit a") == []
 
 

@@ -194,6 +194,17 @@ def test_each_item_that_failed_is_a_cause(play: Play) -> None:
     assert run.stdout.count("item-2") == 1
 
 
+def test_what_does_nothing_is_shown_in_a_verbose_run_alone(play: Play, tmp_path: Path) -> None:
+    (tmp_path / "more.yml").write_text(json.dumps([{"name": "Reach", "ansible.builtin.ping": {}}]))
+    tasks = [{"name": "Go elsewhere", "ansible.builtin.include_tasks": "more.yml"}]
+    for verbose in ((), ("-v",)):
+        run = play(tasks, *verbose, name="The play")
+        assert "TASK [Reach]" in run.stdout
+        assert ("Go elsewhere" in run.stdout) == bool(verbose)
+        run = play([{"ansible.builtin.ping": {}, "when": False}], *verbose, name="The play")
+        assert ("The play" in run.stdout) == bool(verbose)
+
+
 def test_verbose_shows_results_where_they_happen(play: Play) -> None:
     run = play([fail("one: cause-1.")], "-v")
     assert run.stdout.count("cause-1") >= 2
@@ -228,7 +239,7 @@ def test_lines_reach_a_pipe_while_a_long_command_runs(tmp_path: Path) -> None:
     script = 'for n in 1 2 3; do echo "[$n/3] step"; sleep 2; done'
     arguments = {"name": "steps", "argv": ["sh", "-c", script], "expect": "time-and-disk", "poll": 1}
     directory = f"{tmp_path}/{{{{ inventory_hostname }}}}"
-    command = write(tmp_path, [{"long_command": {**arguments, "directory": directory}}], ("a", "b"))
+    command = write(tmp_path, [{"ik_llama.pi.long_command": {**arguments, "directory": directory}}], ("a", "b"))
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout
         seen: dict[str, float] = {}
@@ -240,6 +251,7 @@ def test_lines_reach_a_pipe_while_a_long_command_runs(tmp_path: Path) -> None:
         assert any(line.startswith(f"{host}: steps: ") and line.endswith("time-and-disk") for line in seen)
         first = next(at for line, at in seen.items() if line.startswith(f"{host}: steps: 1/3"))
         assert ended - first > 2
+        assert next(at for line, at in seen.items() if line.startswith("TASK ")) < first
 
 
 SERVING: dict[str, Any] = {"model": "m", "url": "http://10.0.0.1:8080", "api_key": False, "ssh": "ssh pi@10.0.0.1"}
