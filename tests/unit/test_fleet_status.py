@@ -1,4 +1,4 @@
-"""What is told of a fleet, and what site.yml would change."""
+"""The state of a fleet, and what site.yml would change."""
 
 from __future__ import annotations
 

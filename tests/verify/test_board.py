@@ -172,7 +172,7 @@ def test_governor(seen: Any, variable: Any) -> None:
     """its CPU has the governor of pi_base_governor."""
     wanted = variable("pi_base_governor")
     if not wanted or not seen["governors"] or seen["container"]:
-        pytest.skip("none is set, or this kernel has none of its own")
+        pytest.skip("none is set, or this kernel has none")
     assert set(seen["governors"]) == {wanted}, f"it is {', '.join(sorted(set(seen['governors'])))}"
 
 
