@@ -11,7 +11,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_problems
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.checks import server_problems
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_forecast import BOARDS
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import (
-    is_loopback,
-    server_arguments,
-    server_problems,
-    watchdog_sha256,
-)
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import is_loopback
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import server_arguments
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.checks import server_problems
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import server_plan
 
 
 class FilterModule:
@@ -18,5 +16,7 @@ class FilterModule:
             "is_loopback": is_loopback,
             "llama_server_arguments": server_arguments,
             "llama_server_problems": server_problems,
-            "llama_server_watchdog_sha256": watchdog_sha256,
+            "llama_server_plan": server_plan.server_plan,
+            "llama_server_activated": server_plan.activated,
+            "llama_server_file_digests": server_plan.file_digests,
         }

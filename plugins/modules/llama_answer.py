@@ -1,20 +1,20 @@
 #!/usr/bin/python
-"""Ansible module: waits until llama-server is ready, and asks it something."""
+"""Ansible module: wait until llama-server is ready, and ask it a question."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
 ---
 module: llama_answer
-short_description: Waits until llama-server is ready, and asks it something
+short_description: Wait until llama-server is ready, and ask it a question
 description:
-  - Looks at C(/health) with short time-outs, because the server accepts connections, and lets them hang, long before
-    the model is loaded.
+  - Polls C(/health) with short timeouts, because the server accepts connections, and lets them hang, long before the
+    model is loaded.
   - Stops waiting at once when the service has ended or begins to restart.
   - On failure the message ends with the last lines of the journal, without those of health checks.
 options:
   url:
-    description: Where the server listens.
+    description: URL of the server, from its own board.
     type: str
     required: true
   unit:
@@ -35,22 +35,26 @@ options:
     default: 16
   expect:
     description:
-      - Regular expression that must be found in the answer, or in what the model thinks before it.
+      - Regular expression that is searched for in the answer, and in the reasoning before it.
       - Empty for anything that could be language. Left out, any answer will do.
     type: str
   think:
-    description: Whether a model that can may think before it answers.
+    description: Whether a model that can reason may do so before it answers.
     type: bool
     default: true
   api_key_file:
     description: File on the host with API keys, one in a line; the first is used. Empty if there is none.
     type: path
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing in any case.
 author: ik-llama-pi
 """
 
 EXAMPLES = """
 - name: Ask for a word
-  llama_answer:
+  ik_llama.pi.llama_answer:
     url: http://127.0.0.1:8080
     question: Say a word.
 """
@@ -65,13 +69,13 @@ tokens_per_second:
   returned: when a question was asked
   type: float
 journal:
-  description: Last lines of the service's log.
+  description: Last lines of the service's log, without those of health checks.
   returned: always
   type: list
   elements: str
 waited:
   description: Seconds until the server was ready.
-  returned: always
+  returned: when it is ready
   type: float
 """
 
@@ -84,9 +88,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import answer_problem, telling_lines
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import show
+from ansible_collections.ik_llama.pi.plugins.module_utils.server import answer
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.log import telling_lines
 
-# Lines of the journal that are looked through, and that the message of a failure has at most.
+# Lines of the journal that are read, and that the message of a failure has at most.
 READ = 1000
 SHOWN = 8
 
@@ -100,7 +106,7 @@ class Server:
         self.unit = module.params["unit"]
 
     def journal(self, lines: int) -> list[str]:
-        """The last lines of the service's log that say something."""
+        """Return the last lines of the service's log that say something."""
         shown = subprocess.run(
             ["journalctl", "--unit", self.unit, "--lines", str(READ), "--no-pager", "--output", "cat"],
             capture_output=True,
@@ -117,14 +123,8 @@ class Server:
         raise AssertionError  # fail_json does not return
 
     def process(self) -> dict[str, str]:
-        """The unit's state: ActiveState, SubState, Result, MainPID, NRestarts."""
-        shown = subprocess.run(
-            ["systemctl", "show", "--property=ActiveState,SubState,Result,MainPID,NRestarts", self.unit],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+        """Return the unit's state."""
+        return show(self.unit, "ActiveState", "SubState", "Result", "MainPID", "NRestarts")
 
     def get(self, path: str, body: dict[str, Any] | None, timeout: float) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}
@@ -137,7 +137,7 @@ class Server:
             return dict(json.load(response))
 
     def wait(self) -> float:
-        """Seconds until /health said yes. Fails when the time is over or the service gave up."""
+        """Return the seconds until /health said yes. Fail when the time is over, or the service gave up."""
         begun = time.monotonic()
         first = self.process()
         if first.get("ActiveState") not in ("active", "activating"):
@@ -162,33 +162,18 @@ class Server:
             time.sleep(pause)
             pause = min(2.0, pause * 1.5)
 
-    def ask(self) -> tuple[str, float]:
-        """Answer and tokens per second."""
-        body = {
-            "messages": [{"role": "user", "content": self.module.params["question"]}],
-            "max_tokens": self.module.params["max_tokens"],
-            "temperature": 0,
-        }
-        if not self.module.params["think"]:
-            # Templates that know no such word ignore it.
-            body["chat_template_kwargs"] = {"enable_thinking": False}
+    def ask(self) -> answer.Reply:
+        """Return the reply to the question. Fail if there is none, or not the one that is expected."""
+        params = self.module.params
+        body = answer.question(params["question"], params["max_tokens"], params["think"])
         try:
-            reply = self.get("/v1/chat/completions", body, self.module.params["timeout"])
-            choice = reply["choices"][0]
-            message = choice["message"]
-            # A model that thinks may spend all its tokens on that: it has answered all the same.
-            thoughts, content = message.get("reasoning_content") or "", message.get("content") or ""
-            tokens = int(reply.get("usage", {}).get("completion_tokens", 0))
-        except (OSError, ValueError, LookupError) as error:
-            self.fail(f"{self.url}/v1/chat/completions gave no answer: {error}")
-        answer = content or thoughts
-        expect = self.module.params["expect"]
-        problem = ""
-        if expect is not None:
-            problem = answer_problem(f"{thoughts}\n{content}", expect, tokens, choice.get("finish_reason") == "length")
+            reply = answer.read_reply(self.get(answer.CHAT, body, params["timeout"]))
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self.fail(f"{self.url}{answer.CHAT} gave no answer: {error}")
+        problem = answer.reply_problem(reply, params["expect"]) if params["expect"] is not None else ""
         if problem:
-            self.fail(f"the answer {answer!r} {problem}")
-        return answer, float(reply.get("timings", {}).get("predicted_per_second", 0.0))
+            self.fail(f"the answer {reply.answer!r} {problem}")
+        return reply
 
 
 def main() -> None:
@@ -208,7 +193,8 @@ def main() -> None:
     server = Server(module)
     result: dict[str, Any] = {"changed": False, "waited": round(server.wait(), 2)}
     if module.params["question"]:
-        result["answer"], result["tokens_per_second"] = server.ask()
+        reply = server.ask()
+        result["answer"], result["tokens_per_second"] = reply.answer, reply.speed
     module.exit_json(journal=server.journal(10), **result)
 
 

@@ -1,6 +1,6 @@
-"""What is known, or was measured, to go wrong with a model on an engine release.
+"""Faults that are known, or were measured, of a model on an engine release.
 
-Known hazards are data: ``roles/ik_llama_build/files/hazards.yml``, which says what an entry may hold. What was measured
+Known hazards are data: ``roles/llama_server/files/hazards.yml``, which says what an entry may hold. What was measured
 is the release's self-test (module ``engine_selftest``), kept in ``release.json`` as ``self_test``. Both count:
 
 ========== ======================================================= =========
@@ -11,7 +11,7 @@ known      an entry names it, and it was not measured              yes
 doubtful   an entry names it, and the self-test found it sound     no
 ========== ======================================================= =========
 
-A measurement with one set of scales proves a fault, but soundness only for that set: so ``doubtful`` is still told.
+A measurement with one set of scales proves a fault, but soundness only for that set: so ``doubtful`` is still reported.
 Hazards that are not about tensor types cannot be measured by the self-test and are always ``known``.
 """
 
@@ -36,16 +36,16 @@ OPTIONAL = {
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 date-time with its offset, as Git writes it (%cI). Raises ValueError for anything else."""
+    """Return an ISO 8601 date-time with its offset, as Git writes it (%cI). ValueError for anything else."""
     # Python before 3.11 reads neither Z nor an offset without a colon.
     found = datetime.fromisoformat(re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.strip().replace("Z", "+00:00")))
     if found.tzinfo is None:
-        raise ValueError(f"{text!r} does not say which time zone it is of")
+        raise ValueError(f"{text!r} has no time zone")
     return found.astimezone(timezone.utc)
 
 
 def problems(entries: Any) -> list[str]:
-    """What is wrong with the data: a sentence each."""
+    """Return what is wrong with the data: a sentence each."""
     if not isinstance(entries, list):
         return ["the file is not a list of hazards"]
     found = []
@@ -69,7 +69,7 @@ def problems(entries: Any) -> list[str]:
 
 
 def of_release(entries: Iterable[Mapping[str, Any]], release: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The entries that hold for a release, by its manifest: ``committed``, ``architecture`` and ``options``.
+    """Return the entries that hold for a release, by its manifest: ``committed``, ``architecture`` and ``options``.
 
     A release that does not say when its commit was made may be of any time, and so has them all.
     """
@@ -91,7 +91,7 @@ def of_release(entries: Iterable[Mapping[str, Any]], release: Mapping[str, Any])
 
 
 def counted(types: Mapping[str, str] | Iterable[str]) -> Counter[str]:
-    """How many tensors have each type, from a manifest's mapping of tensor to type or from names of types."""
+    """Return how many tensors have each type, from a manifest's mapping of tensor to type or from names of types."""
     return Counter(types.values() if isinstance(types, Mapping) else types)
 
 
@@ -102,7 +102,7 @@ def of_deployment(
     model_architecture: str = "",
     parallel: int = 1,
 ) -> list[dict[str, Any]]:
-    """What goes wrong when a model is served by a release, the worst first.
+    """Return what goes wrong when a model is served by a release, the worst first.
 
     Args:
         entries: the known hazards.
@@ -172,7 +172,7 @@ def of_deployment(
     return sorted(found, key=lambda item: order.index(item["state"]))
 
 
-# What is said of a type that is off although nothing is known about it.
+# For a type that is off although nothing is known about it.
 UNEXPLAINED = {
     "id": "self-test",
     "title": "Tensors are computed wrongly on this host",
@@ -182,6 +182,6 @@ UNEXPLAINED = {
 
 
 def tensors(kinds: Iterable[str], counts: Mapping[str, int]) -> str:
-    """``q8_0 (52 tensors), q4_0 (1 tensor)``, in the order of the number."""
+    """Return ``q8_0 (52 tensors), q4_0 (1 tensor)``, in the order of the number."""
     ordered = sorted(kinds, key=lambda kind: (-counts[kind], kind))
     return ", ".join(f"{kind} ({counts[kind]} tensor{'s' if counts[kind] > 1 else ''})" for kind in ordered)

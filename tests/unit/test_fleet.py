@@ -1,26 +1,22 @@
-"""The order in which a fleet changes, and what is said of it."""
+"""The order in which a fleet changes, and what is reported about it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import fleet
 from naming import unnamed
-
-
-@pytest.fixture
-def fleet(plugin: Any) -> Any:
-    return plugin("filter", "fleet")
 
 
 @pytest.mark.parametrize(
     ("boards", "batches"), [(0, [1]), (1, [1]), (2, [1, 1]), (3, [1, 1, 1]), (4, [1, 1, 2]), (10, [1, 4, 5])]
 )
-def test_one_board_then_half_of_the_rest(fleet: Any, boards: int, batches: list[int]) -> None:
+def test_one_board_then_half_of_the_rest(boards: int, batches: list[int]) -> None:
     assert fleet.rolling_batches(boards) == batches
 
 
-def test_who_failed_before_the_turn_of_a_batch(fleet: Any) -> None:
+def test_who_failed_before_the_turn_of_a_batch() -> None:
     play = ["a", "b", "c"]
     said: dict[str, Any] = {"a": {"serve_outcome": "serves"}, "b": {"serve_failure": "no"}, "c": {}}
     assert fleet.rolling_failures(play, ["a"], said) == []
@@ -29,8 +25,8 @@ def test_who_failed_before_the_turn_of_a_batch(fleet: Any) -> None:
     assert fleet.rolling_failures(play, ["c"], {**said, "b": {}}) == ["b"]  # it went away and said nothing
 
 
-def test_the_summary_has_a_line_for_each_board_that_does_not_fail_itself(fleet: Any) -> None:
-    boards = [
+def test_the_summary_has_a_line_for_each_board() -> None:
+    boards: list[dict[str, Any]] = [
         {"inventory_hostname": "a", "serve_outcome": "serves deployment 1"},
         {"inventory_hostname": "b", "serve_failure": "b: deployment 1 does not serve\nlog"},
         {"inventory_hostname": "c"},
@@ -52,6 +48,35 @@ def test_the_summary_has_a_line_for_each_board_that_does_not_fail_itself(fleet: 
     assert unnamed(last, "ansible-playbook playbooks/rollback.yml --limit a") == []
 
 
-def test_where_all_went_well_or_nothing_did_there_is_nothing_to_take_back(fleet: Any) -> None:
+def test_where_all_went_well_or_nothing_did_there_is_nothing_to_take_back() -> None:
+    good: dict[str, Any]
+    bad: dict[str, Any]
     good, bad = {"inventory_hostname": "a", "serve_outcome": "serves"}, {"inventory_hostname": "b"}
     assert len(fleet.serve_summary([good]).splitlines()) == len(fleet.serve_summary([bad]).splitlines()) == 1
+
+
+def test_the_status_of_each_board_is_made_from_what_its_roles_published() -> None:
+    deployment = {"id": "k1", "release": "e1", "model": "m1", "arguments": [], "files": {"run": "f1"}}
+    status = {
+        "deployment": deployment,
+        "running": "k1",
+        "verified": "k1",
+        "wanted": {"arguments": [["--mlock"]], "files": {"run": "f2"}},
+    }
+    plans = {
+        "ik_llama_install_plan": {"id": "e1", "commit": "c1"},
+        "gguf_distribute_plan": {"manifest": {"sha256": "m1"}, "recipe": "card"},
+    }
+    facts = {"ansible_facts": {"pi_base_board": {"memory_mib": 1}}, "llama_server_status": status}
+    hostvars: dict[str, dict[str, Any]] = {
+        "a": {**facts, **plans},
+        "b": {**facts, "status_plan_problem": "no build host"},
+        "c": {"status_reached": {"unreachable": True, "msg": "no  route"}},
+        "d": {"status_problem": "no root"},
+    }
+    good, unplanned, away, unknown = fleet.fleet_status(hostvars, hostvars)
+    assert good["changes"] == ["--mlock - -> on"]
+    assert good["board"] == {"memory_mib": 1}
+    assert unnamed(unplanned["changes"], "no build host") == []
+    assert unnamed(away["problem"], "no route") == []
+    assert unnamed(unknown["problem"], "no root") == []

@@ -1,40 +1,38 @@
-"""What is told of a fleet, and what site.yml would change."""
+"""The state of a fleet, and what site.yml would change."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.fleet_status import (
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_status import (
     COLUMNS,
     changed_options,
     changes_text,
     duration,
     kinds_of_changes,
-    last_answer,
     pending_changes,
     status_rows,
     status_text,
 )
 from naming import unnamed
 
+FILES = {"run": "r1", "watchdog": "w1", "llama-server.service": "u1"}
 DEPLOYMENT: dict[str, Any] = {
-    "key": "k1",
-    "engine": "e1",
+    "id": "k1",
+    "release": "e1",
     "model": "m1" * 32,
     "arguments": [["--threads", "3"], ["--ctx-size", "16384"], ["--mlock"]],
-    "unit": "u1",
-    "watchdog": "w1",
+    "files": FILES,
 }
-SERVING: dict[str, Any] = {"deployment": DEPLOYMENT, "running": "k1", "proven": "k1"}
+SERVING: dict[str, Any] = {"deployment": DEPLOYMENT, "running": "k1", "verified": "k1"}
 WANTED: dict[str, Any] = {
-    "engine": "e1",
+    "release": "e1",
     "commit": "c" * 40,
     "sha256": "m1" * 32,
     "recipe": "card",
     "arguments": DEPLOYMENT["arguments"],
-    "unit": "u1",
-    "watchdog": "w1",
+    "files": FILES,
 }
 BOARD: dict[str, Any] = {
     "name": "pi-01",
@@ -59,16 +57,19 @@ def test_nothing_changes_where_all_is_as_wanted() -> None:
     ("serving", "wanted", "kind", "names"),
     [
         ({"deployment": {}}, {}, "everything", []),
-        ({}, {"engine": "e2"}, "engine", ["e1", "e2", "c" * 12]),
-        ({}, {"engine": ""}, "compile", ["e1", "c" * 12]),
+        ({}, {"release": "e2"}, "engine", ["e1", "e2", "c" * 12]),
+        ({}, {"release": ""}, "compile", ["e1", "c" * 12]),
         ({}, {"sha256": "", "recipe": "lean"}, "quantize", ["m1" * 6, "lean"]),
         ({}, {"sha256": "m2" * 32}, "model", ["m1" * 6, "m2" * 6, "card"]),
         ({}, {"arguments": [["--threads", "2"], ["--ctx-size", "16384"], ["--mlock"]]}, "option", ["--threads", 3, 2]),
-        ({}, {"unit": "u2"}, "unit", []),
-        ({}, {"watchdog": "w2"}, "watchdog", []),
+        ({}, {"files": {**FILES, "run": "r2", "llama-server.service": "u2"}}, "unit", []),
+        ({}, {"files": {**FILES, "run": "r2", "watchdog": "w2"}}, "watchdog", []),
+        ({}, {"files": {"run": "r2", "llama-server.service": "u1"}}, "watchdog", []),
+        ({}, {"files": {**FILES, "run": "r2"}}, "script", []),
+        ({"deployment": {**DEPLOYMENT, "files": {}}}, {}, "format", []),
         ({"running": ""}, {}, "start", []),
         ({"running": "k0"}, {}, "restart", []),
-        ({"proven": "k0"}, {}, "verify", []),
+        ({"verified": "k0"}, {}, "verify", []),
     ],
 )
 def test_each_change_is_told(serving: dict[str, Any], wanted: dict[str, Any], kind: str, names: list[Any]) -> None:
@@ -85,21 +86,6 @@ def test_options_that_come_go_and_stand_twice() -> None:
         "-q a=1 b=2 -> a=1",
         "--jinja - -> on",
     ]
-
-
-def test_the_last_answer_is_read_from_the_journal() -> None:
-    said = (
-        "{}.420341 pi-01 llama-server[7]: {} time =  119.66 ms / 16 tokens (  7.48 ms per token,  {} tokens per second)"
-    )
-    lines = [
-        "1795515030.1 pi-01 llama-server[7]: INFO all slots are idle",
-        said.format(1795515025, "       eval", 133.71),
-        said.format(1795515025, "prompt eval", 32.96),
-        said.format(1795515000, "       eval", 1.0),
-    ]
-    assert last_answer(lines) == {"tokens_per_second": 133.71, "prompt_tokens_per_second": 32.96, "at": 1795515025.0}
-    assert last_answer(lines[:2]) == {"tokens_per_second": 133.71, "at": 1795515025.0}
-    assert last_answer([]) == {}
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(20, "20s"), (420, "7m"), (18720, "5h 12m"), (273600, "3d 4h")])

@@ -14,7 +14,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import 
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import hazards
 from naming import unnamed
 
-FILE = Path(__file__).resolve().parents[2] / "roles/ik_llama_build/files/hazards.yml"
+FILE = Path(__file__).resolve().parents[2] / "roles/llama_server/files/hazards.yml"
 KNOWN = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 RELEASE: dict[str, Any] = {
     "committed": "2026-08-15T09:30:00+03:00",
@@ -139,14 +139,13 @@ def test_slots_matter_to_hybrid_models() -> None:
     assert told(**{**hybrid, "release": {}}, parallel=2) == []
 
 
-def test_the_filters(plugin: Callable[[str, str], ModuleType]) -> None:
-    filters = plugin("filter", "hazards").FilterModule().filters()
-    assert [entry["id"] for entry in filters["engine_hazards"](KNOWN, RELEASE)] == ["aarch64-fp16-scales"]
-    (one,) = filters["deployment_hazards"](KNOWN, RELEASE, MODEL, parallel=4)
+def test_the_filter(plugin: Callable[[str, str], ModuleType]) -> None:
+    deployment_hazards = plugin("filter", "hazards").FilterModule().filters()["deployment_hazards"]
+    (one,) = deployment_hazards(KNOWN, RELEASE, MODEL, parallel=4)
     assert one["types"] == ["q4_0", "q8_0"]
     with pytest.raises(AnsibleFilterError) as caught:
-        filters["deployment_hazards"]({}, RELEASE, MODEL)
-    assert unnamed(caught.value, *hazards.problems({})) == []
+        deployment_hazards({}, RELEASE, MODEL)
+    assert unnamed(caught.value, "llama_server_hazards", *hazards.problems({})) == []
     with pytest.raises(AnsibleFilterError) as caught:
-        filters["engine_hazards"](KNOWN, {"committed": "yesterday"})
-    assert unnamed(caught.value, "engine_hazards", "yesterday") == []
+        deployment_hazards(KNOWN, {"committed": "yesterday"}, MODEL)
+    assert unnamed(caught.value, "deployment_hazards", "yesterday") == []

@@ -6,6 +6,7 @@ Used by `make verify` and by the Molecule scenarios.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import shlex
@@ -26,7 +27,7 @@ from paramiko import SSHException
 from project_collection import PROJECT
 from testinfra.backend.paramiko import ParamikoBackend
 
-__all__ = ["PROJECT", "Fleet", "SSHException", "ask", "completion", "look", "process", "request"]
+__all__ = ["PROJECT", "Fleet", "SSHException", "ask", "look", "process", "request"]
 
 #: Roles whose variables are asked for: where the inventory is silent, their defaults hold.
 ROLES = ("llama_server", "pi_base")
@@ -178,7 +179,7 @@ print(json.dumps({
 
 
 def look(board: Any, root: str, unit: str, key_file: str) -> dict[str, Any]:
-    """What a board that serves looks like, in one command; the key itself is not read."""
+    """Return the state of a board that serves, by one command; the API key itself is not read."""
     seen: dict[str, Any] = json.loads(board.check_output("python3 -c %s %s %s %s", LOOK, root, unit, key_file))
     return seen
 
@@ -199,26 +200,22 @@ except urllib.error.HTTPError as error:
 
 
 def request(board: Any, url: str, body: Any = None, key_file: str = "", timeout: int = 60) -> tuple[int, str]:
-    """Status and body of what a board's own server answers; 0 and the error where it does not."""
+    """Return status and body of the answer of a board's own server; 0 and the error where there is none."""
     text = json.dumps(body) if body is not None else ""
-    told = board.run("python3 -c %s %s %s %s %s", ASK, url, text, key_file, str(timeout))
-    status, _, answer = told.stdout.partition("\n")
-    return (int(status), answer.strip()) if told.rc == 0 else (0, told.stderr.strip().rpartition("\n")[2])
-
-
-def completion(question: str, tokens: int) -> dict[str, Any]:
-    """The body of a question to the chat API."""
-    return {"messages": [{"role": "user", "content": question}], "max_tokens": tokens, "temperature": 0}
+    asked = board.run("python3 -c %s %s %s %s %s", ASK, url, text, key_file, str(timeout))
+    status, _, answer = asked.stdout.partition("\n")
+    return (int(status), answer.strip()) if asked.rc == 0 else (0, asked.stderr.strip().rpartition("\n")[2])
 
 
 def ask(board: Any, port: int, question: str = "What comes after g?", key_file: str = "") -> str:
-    """The answer of a board's own server to one question; waits for the model to be loaded."""
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    """Return the answer of a board's own server to one question; wait for the model to be loaded."""
+    answers = importlib.import_module("ansible_collections.ik_llama.pi.plugins.module_utils.server.answer")
+    url = f"http://127.0.0.1:{port}{answers.CHAT}"
     status, answer = 0, ""
     for _ in range(20):
-        status, answer = request(board, url, completion(question, 12), key_file)
+        status, answer = request(board, url, answers.question(question, 12), key_file)
         if status == 200:
-            return str(json.loads(answer)["choices"][0]["message"]["content"]).strip()
+            return str(answers.read_reply(json.loads(answer)).content).strip()
         time.sleep(1)
     log = board.run("journalctl -u llama-server -n 40").stdout
     raise AssertionError(f"no answer on port {port}: {status} {answer}\n{log}")

@@ -1,4 +1,4 @@
-"""What must hold on a board that serves. The first line of each docstring is what `make verify` says of it."""
+"""Assertions on a board that serves. `make verify` prints the first line of each docstring."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import throttled
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import server_arguments
-from boards import completion, look, request
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import is_loopback
+from ansible_collections.ik_llama.pi.plugins.module_utils.server import answer, arguments
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment import present_names
+from boards import look, request
 
 ROOT = "/var/lib/llama"
 UNIT = "/etc/systemd/system/llama-server.service"
@@ -23,27 +25,39 @@ CONFINED = (
     "LimitMEMLOCK=infinity",
     "Restart=on-failure",
 )
-# How `ss` writes the addresses that a server is told to listen on.
+# How `ss` writes the addresses that a server listens on.
 ADDRESSES = {"0.0.0.0": {"0.0.0.0", "*"}, "::": {"[::]", "*"}, "localhost": {"127.0.0.1", "[::1]"}}
 
 
 @pytest.fixture(scope="session")
-def seen(board: Any, variable: Any) -> Any:
-    """What the board looks like."""
-    return look(board, ROOT, UNIT, variable("llama_server__api_key_file"))
+def seen(board: Any) -> Any:
+    """The state of the board."""
+    return look(board, ROOT, UNIT, arguments.API_KEY_FILE)
 
 
 @pytest.fixture(scope="session")
 def deployment(seen: Any) -> Any:
     """The manifest of the deployment that the pointer names."""
     assert seen["deployment"], "nothing is in service"
-    return json.loads(seen["deployment"])
+    return present_names(json.loads(seen["deployment"]))
 
 
 @pytest.fixture(scope="session")
-def key_file(seen: Any, variable: Any) -> str:
+def options(variable: Any) -> dict[str, Any]:
+    """The server's options by the inventory."""
+    return arguments.server_options(variable)
+
+
+@pytest.fixture(scope="session")
+def url(options: dict[str, Any]) -> str:
+    """Where the server listens by the inventory, asked from its board."""
+    return arguments.served_at(arguments.server_arguments(options))["url"]
+
+
+@pytest.fixture(scope="session")
+def key_file(seen: Any) -> str:
     """Where the API keys are on the board, empty if it has none."""
-    return str(variable("llama_server__api_key_file")) if seen["key_file"] else ""
+    return arguments.API_KEY_FILE if seen["key_file"] else ""
 
 
 def test_service(seen: Any) -> None:
@@ -52,34 +66,35 @@ def test_service(seen: Any) -> None:
     assert shown == ["active", "enabled"], f"it is {' and '.join(shown)}"
 
 
-def test_health(board: Any, variable: Any) -> None:
-    """it says that it is well."""
-    status, answer = request(board, f"{variable('llama_server__url')}/health")
-    assert status == 200, f"{status} {answer}"
+def test_health(board: Any, url: str) -> None:
+    """the server is healthy."""
+    status, text = request(board, f"{url}/health")
+    assert status == 200, f"{status} {text}"
 
 
-def test_answer(board: Any, variable: Any, key_file: str) -> None:
-    """it answers llama_server_probe_question as llama_server_probe_expect wants it."""
-    question = completion(variable("llama_server_probe_question"), int(variable("llama_server_probe_tokens")))
-    url = f"{variable('llama_server__url')}/v1/chat/completions"
-    status, reply = request(board, url, question, key_file, timeout=300)
-    assert status == 200, f"{status} {reply}"
-    message = json.loads(reply)["choices"][0]["message"]
-    answer = (message.get("content") or message.get("reasoning_content") or "").strip()
-    assert re.match(variable("llama_server_probe_expect"), answer), f"it answered {answer!r}"
+def test_answer(board: Any, variable: Any, url: str, key_file: str) -> None:
+    """it answers llama_server_probe_question as a new deployment must (llama_server_probe_expect)."""
+    question = answer.question(
+        variable("llama_server_probe_question"), int(variable("llama_server_probe_tokens")), think=False
+    )
+    status, text = request(board, f"{url}{answer.CHAT}", question, key_file, timeout=300)
+    assert status == 200, f"{status} {text}"
+    reply = answer.read_reply(json.loads(text))
+    problem = answer.reply_problem(reply, variable("llama_server_probe_expect"))
+    assert not problem, f"the answer {reply.answer!r} {problem}"
 
 
-def test_key(board: Any, variable: Any, key_file: str) -> None:
-    """who has no key gets no answer, and without any key nobody else can ask."""
+def test_key(board: Any, options: dict[str, Any], url: str, key_file: str) -> None:
+    """who has no API key gets no answer, and without any API key nobody else can ask."""
     if not key_file:
-        assert variable("llama_server_host") in ("127.0.0.1", "::1", "localhost"), "it has no key and can be reached"
+        assert is_loopback(options["host"]), "other machines can reach it, and it has no API key"
         return
-    status, _ = request(board, f"{variable('llama_server__url')}/v1/chat/completions", completion("Hello.", 1))
-    assert status == 401, f"without a key it says {status}"
+    status, _ = request(board, f"{url}{answer.CHAT}", answer.question("Hello.", 1))
+    assert status == 401, f"without an API key the status is {status}"
 
 
 def test_listens(seen: Any, variable: Any) -> None:
-    """it listens where llama_server_host and llama_server_port say, and nowhere else."""
+    """it listens on llama_server_host and llama_server_port, and nowhere else."""
     lines = [line for line in seen["listening"].splitlines() if f"pid={seen['state']['MainPID']}," in line]
     addresses = {line.split()[3] for line in lines}
     host, port = str(variable("llama_server_host")), variable("llama_server_port")
@@ -93,9 +108,9 @@ def test_pointer(seen: Any) -> None:
     assert seen["cwd"] == seen["current"], f"it works in {seen['cwd'] or 'nothing'}, not in {seen['current']}"
 
 
-def test_options(variable: Any, deployment: dict[str, Any]) -> None:
-    """it was started with the options that the inventory says."""
-    wanted = [" ".join(flag) for flag in server_arguments(variable("llama_server__options"))]
+def test_options(options: dict[str, Any], deployment: dict[str, Any]) -> None:
+    """it was started with the options of the inventory."""
+    wanted = [" ".join(flag) for flag in arguments.server_arguments(options)]
     served = [" ".join(flag) for flag in deployment["arguments"]]
     differ = [f"not {flag}" for flag in wanted if flag not in served] + [flag for flag in served if flag not in wanted]
     assert not differ, f"it has {', '.join(differ)}"
@@ -109,7 +124,7 @@ def test_unit(seen: Any) -> None:
 
 
 def test_model(seen: Any, deployment: dict[str, Any]) -> None:
-    """its model is the one that was verified, and whole."""
+    """its model is the one that was checked, and complete."""
     model = seen["model"]
     assert model["manifest"], f"{model['path']} has no manifest"
     manifest = json.loads(model["manifest"])
@@ -120,7 +135,7 @@ def test_model(seen: Any, deployment: dict[str, Any]) -> None:
 def test_engine(seen: Any, deployment: dict[str, Any]) -> None:
     """its engine is the deployment's, and starts."""
     engine = seen["engine"]
-    assert engine["path"].endswith(f"/releases/{deployment['engine']}"), f"it is {engine['path']}"
+    assert engine["path"].endswith(f"/releases/{deployment['release']}"), f"it is {engine['path']}"
     assert engine["version"][0] == 0, engine["version"][1]
 
 
@@ -134,16 +149,16 @@ def test_owners(seen: Any) -> None:
 
 
 def test_user(seen: Any) -> None:
-    """it runs as a user of its own that nobody logs in as."""
+    """it runs as its own user, as which nobody logs in."""
     user: list[str] = next((line.split(":") for line in seen["users"].splitlines() if line.startswith("llama:")), [])
     assert user, "there is no user llama"
     assert not seen["status"] or f"\nUid:\t{user[2]}\t" in seen["status"], "it runs as another user"
     assert user[6] == "/usr/sbin/nologin", f"its shell is {user[6]}"
 
 
-def test_memory(seen: Any, variable: Any) -> None:
-    """its model is locked in memory, as far as the system lets it."""
-    if not variable("llama_server__options")["mlock"]:
+def test_memory(seen: Any, options: dict[str, Any]) -> None:
+    """its model is locked in memory, as far as the system permits."""
+    if not options["mlock"]:
         pytest.skip("llama_server_mlock is false")
     found = re.search(r"VmLck:\s+(\d+) kB", seen["status"])
     limit = re.search(r"Max locked memory\s+(\S+)", seen["limits"])
@@ -154,16 +169,16 @@ def test_memory(seen: Any, variable: Any) -> None:
 
 
 def test_governor(seen: Any, variable: Any) -> None:
-    """its processor has the governor of pi_base_governor."""
+    """its CPU has the governor of pi_base_governor."""
     wanted = variable("pi_base_governor")
     if not wanted or not seen["governors"] or seen["container"]:
-        pytest.skip("none is set, or this kernel has none of its own")
+        pytest.skip("none is set, or this kernel has none")
     assert set(seen["governors"]) == {wanted}, f"it is {', '.join(sorted(set(seen['governors'])))}"
 
 
 def test_throttling(seen: Any) -> None:
-    """it is not throttled, and has enough voltage."""
-    told = throttled(seen["throttled"])
-    if told["raw"] is None:
+    """the board is not throttled, and has enough voltage."""
+    state = throttled(seen["throttled"])
+    if state["raw"] is None:
         pytest.skip("there is no vcgencmd")
-    assert not told["now"], f"now: {', '.join(told['now'])}"
+    assert not state["now"], f"now: {', '.join(state['now'])}"

@@ -188,7 +188,7 @@ def test_neither_the_new_nor_the_old_one_starts(board: Any, site: Any) -> None:
         assert run.returncode == 2
         failure = facts(run.stdout, "pi-04")["serve_failure"]
         assert unnamed(failure, "pi-04", key) == []
-        # The new one answers, and not as is wanted; the old one does not start; both are told.
+        # The new one answers, and not as is wanted; the old one does not start; both are reported.
         asked = [result for result in results(run.stdout, "llama_answer") if result.outcome == "failed"]
         new, old = asked[0].data, asked[-1].data
         assert unnamed(new["msg"], "abcdefgh") == []

@@ -41,14 +41,15 @@ def test_a_run_with_nothing_to_do_has_few_tasks(play: Any) -> None:
     assert max(counts["ok"] for counts in counted.values()) <= 20, counted
 
 
-def test_check_mode_tells_of_another_model_and_neither_makes_it_nor_tries_the_old_one(
+def test_check_mode_reports_another_model_and_neither_makes_it_nor_tries_the_old_one(
     boards: dict[str, Any], play: Any
 ) -> None:
     before = serving(boards)
     run = play("site.yml", "--check", "--diff", "-e", "gguf_quantize_recipe=rpi5-16gb-lean")
     assert run.returncode == 0, run.stdout
-    missing = [(found.host, found.data["missing"]) for found in results(run.stdout, "llama_deployment")]
-    assert sorted(found for found in missing if found[1]) == [(name, ["model"]) for name in BOARDS], run.stdout
+    missing = [facts(run.stdout, name)["llama_server_plan"]["missing"] for name in BOARDS]
+    assert missing == [["model"]] * len(BOARDS), run.stdout
+    assert sorted(found.host for found in results(run.stdout, "llama_deployment") if found.changed) == list(BOARDS)
     assert serving(boards) == before
 
 
@@ -73,12 +74,19 @@ def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     assert unnamed(became["pi-02"]["serve_failure"], "pi-02", old, "abcdefgh") == []
     for name in ("pi-03", "pi-04"):
         assert not {"serve_begun", "serve_outcome", "serve_failure"} & set(became[name])
+    shown = [str(found.data.get("msg", "")) for found in results(run.stdout, "debug")]
+    (summary,) = (text for text in shown if became["pi-01"]["serve_outcome"] in text)
+    # The board that fails reports itself.
+    named_first = [line.partition(":")[0] for line in summary.splitlines()]
+    assert named_first[:2] == ["pi-01", "pi-03, pi-04"]
     assert set(failures(run.stdout)) == {"pi-02"}
-    # The log of the new one is shown once.
+    # The log of the new one is reported, once; the one before it answers again.
     asked_again = [found for found in results(run.stdout, "llama_answer") if found.host == "pi-02"]
     assert [found.outcome for found in asked_again][-2:] == ["failed", "ok"]
-    assert asked_again[-2].data["journal"]
-    assert unnamed(became["pi-02"]["serve_failure"], asked_again[-2].data["journal"][-1]) == []
+    journal = asked_again[-2].data["journal"]
+    assert journal
+    assert unnamed(became["pi-02"]["serve_failure"], journal[-1]) == []
+    assert became["pi-02"]["serve_failure"].count(journal[-1]) == journal[-8:].count(journal[-1])
 
     assert after["pi-01"][0] != before["pi-01"][0]
     assert after["pi-02"][0] == before["pi-02"][0]
@@ -180,11 +188,11 @@ def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
     assert len({deployment for deployment, _ in serving(boards).values()}) == 1
     for board in boards.values():
         assert asked(board, 8080) == "abcdefghijkl"
-        assert board.check_output("readlink /var/lib/llama/proven") == board.check_output(f"readlink {CURRENT}")
+        assert board.check_output("readlink /var/lib/llama/verified") == board.check_output(f"readlink {CURRENT}")
     assert play("site.yml").returncode == 0
 
 
-def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
+def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
     boards: dict[str, Any], play: Any, podman: Any, fleet: Any, asked: Any
 ) -> None:
     before = serving(boards)
@@ -216,9 +224,9 @@ def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
     assert "serve_outcome" not in first
     assert "serve_begun" not in second
     assert "unreachable" in {found.outcome for found in results(output) if found.host == "pi-01"}
-    summary = [line.partition(":")[0] for line in told(output, "", "ok").splitlines()]
+    summary = [line.partition(":")[0] for line in told(output, "", "ok", "failed").splitlines()]
     assert {"pi-01", "pi-02"} <= set(summary)
-    assert board.check_output("readlink /var/lib/llama/proven") == before["pi-01"][0]
+    assert board.check_output("readlink /var/lib/llama/verified") == before["pi-01"][0]
     assert board.check_output(f"readlink {CURRENT}") != before["pi-01"][0]
 
     run = play("playbooks/rollback.yml")

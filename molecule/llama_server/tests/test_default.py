@@ -36,7 +36,7 @@ def test_process_works_in_the_deployment_that_the_pointer_names(board: Any, proc
     assert process(board)["cwd"] == board.file(f"{ROOT}/current").linked_to
     deployment = json.loads(board.file(f"{ROOT}/current/deployment.json").content_string)
     assert board.check_output(f"readlink -f {ROOT}/current/model").endswith(f"/{deployment['model'][:12]}.gguf")
-    assert board.check_output(f"readlink -f {ROOT}/current/engine") == f"/opt/ik_llama/releases/{deployment['engine']}"
+    assert board.check_output(f"readlink -f {ROOT}/current/engine") == f"/opt/ik_llama/releases/{deployment['release']}"
 
 
 def test_memory_is_locked_as_far_as_the_container_allows(board: Any, process: Any) -> None:
@@ -94,7 +94,7 @@ def test_it_serves_after_a_restart_of_the_board(fleet: Any, board: Any, asked: A
     assert board.service("llama-server").is_running
 
 
-def test_removing_leaves_nothing_but_what_shall_stay(board: Any, run_playbook: Any) -> None:
+def test_removing_leaves_only_what_is_to_be_kept(board: Any, run_playbook: Any) -> None:
     """The last test: after it the board serves no more."""
     run = run_playbook("playbooks/remove.yml", "--limit", "pi-01", "-e", '{"keep": ["engine"]}')
     assert run.returncode == 0, run.stdout

@@ -54,7 +54,7 @@ def test_the_state_of_the_server(board: Any) -> None:
     found = looked(board)
     assert found["llama_server_active"] == 1
     assert found["llama_server_ready"] == 1
-    labels = f'deployment="{deployment["key"]}",engine="{deployment["engine"]}",model="{deployment["model"][:12]}"'
+    labels = f'deployment="{deployment["id"]}",engine="{deployment["release"]}",model="{deployment["model"][:12]}"'
     assert found[f"llama_server_deployment{{{labels}}}"] == 1
     board.check_output("systemctl stop llama-server")
     try:

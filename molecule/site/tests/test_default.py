@@ -1,4 +1,4 @@
-"""Both boards serve (tests/verify), each with the options of its own; and make verify says so."""
+"""Both boards serve (tests/verify), each with its own options; and make verify reports that."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_make_verify_says_what_holds_and_what_does_not(fleet: Any, tmp_path: Pat
     run = subprocess.run(
         ["make", "--no-print-directory", "verify", "INVENTORY=lab/inventory/containers.yml", "LIMIT=pi-02"],
         cwd=PROJECT,
-        # The others are asserted beside this file.
+        # The others are asserted with this file.
         env={**os.environ, "PYTEST_ADDOPTS": f"-k 'service or owners' --junitxml={tmp_path}/verify.xml"},
         capture_output=True,
         text=True,

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Tells systemd that the server beside it is alive, as long as it is.
+"""Report to systemd that the server is alive, as long as it is.
 
     watchdog URL SECONDS START_SECONDS
 

@@ -1,44 +1,13 @@
-"""What a fleet is doing, and what `site.yml` would change: sentences and a table, from what the boards say.
-
-All functions are pure. The journal's lines are those of `server_slot::print_timings` in
-examples/server/server-context.cpp of ik_llama.cpp, written after each answer.
-"""
+"""The state of a fleet, and what `site.yml` would change: sentences and a table. All functions are pure."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-ANSWERED = re.compile(
-    r"^(?P<at>\d+)(?:\.\d+)? \S+ \S+: +(?P<prompt>prompt )?eval time = .*?(?P<speed>[\d.]+) tokens per second"
-)
-
-
-def last_answer(journal: Iterable[str]) -> dict[str, float]:
-    """Speed of the last answer in a journal: `tokens_per_second`, `prompt_tokens_per_second` and `at` (epoch seconds).
-
-    Args:
-        journal: lines of `journalctl --output=short-unix`, the newest first.
-
-    Returns:
-        Empty if nothing was answered.
-    """
-    found: dict[str, float] = {}
-    for line in journal:
-        match = ANSWERED.match(line)
-        if match is None:
-            continue
-        if match["prompt"]:
-            if found:
-                return {**found, "prompt_tokens_per_second": float(match["speed"])}
-        elif not found:
-            found = {"tokens_per_second": float(match["speed"]), "at": float(match["at"])}
-    return found
-
 
 def _options(arguments: Iterable[list[str]]) -> dict[str, str]:
-    """{flag: its values in one string}; a flag that stands twice has both."""
+    """Return {flag: its values in one string}; a flag that is there twice has both."""
     options: dict[str, str] = {}
     for flag, *values in arguments:
         options[flag] = " ".join(filter(None, [options.get(flag, ""), *map(str, values)]))
@@ -46,7 +15,7 @@ def _options(arguments: Iterable[list[str]]) -> dict[str, str]:
 
 
 def changed_options(before: Iterable[list[str]], after: Iterable[list[str]]) -> list[str]:
-    """`--threads 1 -> 3` for each flag of llama-server that differs; `-` where it is not there."""
+    """Return `--threads 1 -> 3` for each flag of llama-server that differs; `-` where it is not there."""
     old, new = _options(before), _options(after)
 
     def shown(options: Mapping[str, str], flag: str) -> str:
@@ -58,52 +27,65 @@ def changed_options(before: Iterable[list[str]], after: Iterable[list[str]]) -> 
 
 
 def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """What `site.yml` would change on a board, in words; empty if nothing.
+    """Return what `site.yml` would change on a board, in words; empty if nothing.
 
     Args:
         serving: `deployment` (manifest of the deployment that `current` names, empty if there is none), `running`
-            (key of the deployment that the process works in), `proven`.
-        wanted: `engine` (key of the release, empty where that is not known before a compiler is there), `commit`,
+            (ID of the deployment that the process was started from), `verified`.
+        wanted: `release` (ID of the engine release, empty where it is not known before a compiler is there), `commit`,
             `sha256` and `recipe` of the model (sha256 empty where it is not made yet), `arguments` of llama-server,
-            `unit` (sha256 of its text), `watchdog` (as `watchdog_sha256` makes it).
+            `files` (sha256 of the deployment's files by name).
     """
-    return [words for _, words in kinds_of_changes(serving, wanted)]
+    return [text for _, text in kinds_of_changes(serving, wanted)]
 
 
 def kinds_of_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the same, each with its kind: everything, engine, compile, model, quantize, option, unit, watchdog, start,
-    restart or verify."""
+    """Return the same, each with its kind: everything, engine, compile, model, quantize, option, unit, watchdog,
+    script, format, start, restart or verify."""
     deployment = serving["deployment"]
     if not deployment:
         return [("everything", "everything: nothing is in service")]
     changes = []
-    if wanted["engine"] != deployment["engine"]:
-        text = (
-            f"engine {deployment['engine']} -> {wanted['engine'] or 'to be compiled'} (commit {wanted['commit'][:12]})"
-        )
-        changes.append(("engine" if wanted["engine"] else "compile", text))
+    if wanted["release"] != deployment["release"]:
+        new = wanted["release"] or "to be compiled"
+        text = f"engine {deployment['release']} -> {new} (commit {wanted['commit'][:12]})"
+        changes.append(("engine" if wanted["release"] else "compile", text))
     before = deployment["model"][:12]
     if not wanted["sha256"]:
         changes.append(("quantize", f"model {before} -> by recipe {wanted['recipe']}, still to be made"))
     elif wanted["sha256"] != deployment["model"]:
         changes.append(("model", f"model {before} -> {wanted['sha256'][:12]} (recipe {wanted['recipe']})"))
-    changes += [("option", text) for text in changed_options(deployment["arguments"], wanted["arguments"])]
-    if wanted["unit"] != deployment["unit"]:
-        changes.append(("unit", "the systemd unit"))
-    if wanted["watchdog"] != deployment.get("watchdog"):
-        changes.append(("watchdog", "the watchdog"))
-    if serving["running"] != deployment["key"]:
+    options = [("option", text) for text in changed_options(deployment["arguments"], wanted["arguments"])]
+    changes += options
+    if deployment["files"]:
+        changes += _changed_files(deployment["files"], wanted["files"], explained=bool(options))
+    else:
+        changes.append(("format", "the form of the deployment, which version 0.1 built"))
+    if serving["running"] != deployment["id"]:
         if serving["running"]:
-            changes.append(("restart", "start of the service: another deployment runs"))
+            changes.append(("restart", "restart of the service: another deployment runs"))
         else:
             changes.append(("start", "start of the service: it does not run"))
-    elif serving["proven"] != deployment["key"]:
-        changes.append(("verify", "proof: this deployment was never seen to answer"))
+    elif serving["verified"] != deployment["id"]:
+        changes.append(("verify", "verification: this deployment has not answered yet"))
+    return changes
+
+
+def _changed_files(before: Mapping[str, str], after: Mapping[str, str], explained: bool) -> list[tuple[str, str]]:
+    """Return what changes in a deployment's files. Options that change are in the start script too (`explained`)."""
+    differ = {name for name in {**before, **after} if before.get(name) != after.get(name)}
+    changes = []
+    if any(name.endswith(".service") for name in differ):
+        changes.append(("unit", "the systemd unit"))
+    if "watchdog" in differ:
+        changes.append(("watchdog", "the watchdog"))
+    if "run" in differ and not changes and not explained:
+        changes.append(("script", "the start script"))
     return changes
 
 
 def duration(seconds: float) -> str:
-    """`3d 4h`, `5h 12m`, `7m` or `20s`."""
+    """Return `3d 4h`, `5h 12m`, `7m` or `20s`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -114,7 +96,7 @@ def duration(seconds: float) -> str:
     return f"{minutes}m" if minutes else f"{rest}s"
 
 
-# Each column of the table, and what stands above it.
+# Each column of the table, and its head.
 COLUMNS = {
     "board": "board",
     "service": "service",
@@ -154,7 +136,7 @@ def _row(board: Mapping[str, Any]) -> list[str]:
         server["health"],
         _number(facts.get("temperature_c"), " C"),
         warned,
-        deployment.get("engine", "-"),
+        deployment.get("release", "-"),
         deployment.get("model", "-")[:12],
         str(board.get("recipe") or "-"),
         context or "-",
@@ -167,16 +149,16 @@ def _row(board: Mapping[str, Any]) -> list[str]:
 
 
 def status_rows(boards: Iterable[Mapping[str, Any]]) -> list[list[str]]:
-    """The table's head and one row for each board."""
+    """Return the table's head and one row for each board."""
     return [HEAD, *map(_row, boards)]
 
 
 def status_text(boards: Iterable[Mapping[str, Any]]) -> str:
-    """The table as text. What a board has to say beyond its columns (a problem) takes the rest of its line.
+    """Return the table as text. A problem of a board takes the rest of its line.
 
     Args:
-        boards: for each `name` and either `problem` (why nothing can be told), or `board` (fact of `board_facts`),
-            `server` (returned by `llama_status`), `deployment` (manifest), `recipe`, and `changes` (list of sentences).
+        boards: for each `name` and either `problem` (why nothing is known), or `board` (fact of `board_facts`),
+            `server` (from `llama_status_info`), `deployment` (manifest), `recipe`, and `changes` (list of sentences).
     """
     rows = status_rows(boards)
     whole = [row for row in rows if any(row[2:])]
@@ -192,7 +174,7 @@ def status_text(boards: Iterable[Mapping[str, Any]]) -> str:
 
 
 def changes_text(boards: Iterable[Mapping[str, Any]]) -> str:
-    """A line for each board with what would change on it; boards as for `status_text`."""
+    """Return a line for each board with what would change on it; boards as for `status_text`."""
     return "".join(
         f"{board['name']}: {board.get('problem') or '; '.join(board['changes']) or 'nothing changes'}\n"
         for board in boards
