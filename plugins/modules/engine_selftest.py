@@ -74,6 +74,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine import selftest
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import selftest_models as models
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import SelfTestError
 
 LAST_LINES = 20
@@ -125,22 +126,22 @@ class Server:
             self.process.kill()
             self.process.wait()
 
-    def complain(self, what: str) -> SelfTestError:
+    def complain(self, code: str, what: str) -> SelfTestError:
         self.end()
         lines = self.output.read_text(encoding="utf-8", errors="replace").split("\n")
         last = "\n".join(line for line in lines if line.strip())[-4000:].split("\n")[-LAST_LINES:]
         said = "\n".join(last)
-        return SelfTestError(f"{what}. The last lines of {' '.join(self.argv)}:\n{said or '(none)'}")
+        return SelfTestError(f"{what}. The last lines of {' '.join(self.argv)}:\n{said or '(none)'}", code)
 
     def left(self) -> float:
         """Seconds until the time is over. Raises SelfTestError where the server has ended or the time is over."""
         code = self.process.poll()
         if code is not None:
             how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"code {code}"
-            raise self.complain(f"llama-server ended with {how}")
+            raise self.complain("ended", f"llama-server ended with {how}")
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise self.complain("llama-server took too long")
+            raise self.complain("timeout", "llama-server took too long")
         return left
 
     def request(self, path: str, body: dict[str, Any] | None, timeout: float) -> tuple[int, bytes]:
@@ -183,44 +184,49 @@ class Server:
         except (OSError, ValueError, http.client.HTTPException) as error:
             time.sleep(0.1)  # a server that dies closes its connections first
             self.left()
-            raise self.complain(f"llama-server gave no answer ({error!r})") from error
+            raise self.complain("no-answer", f"llama-server gave no answer ({error!r})") from error
         if not isinstance(reply, dict):
-            raise self.complain(f"llama-server answered {status} {data[:200]!r}")
+            raise self.complain("status", f"llama-server answered {status} {data[:200]!r}")
         return reply
 
 
 def golden(program: Path, work: Path, deadline: float) -> dict[str, Any]:
     """Let the golden model speak. Raises SelfTestError where it says something else."""
     model = work / "golden.gguf"
-    model.write_bytes(selftest.golden_model())
+    model.write_bytes(models.golden_model())
     with Server(program, model, deadline) as server:
-        answer = str(server.complete(selftest.GOLDEN_PROMPT, len(selftest.GOLDEN_ANSWER)).get("content"))
-        if answer != selftest.GOLDEN_ANSWER:
+        answer = str(server.complete(models.GOLDEN_PROMPT, len(models.GOLDEN_ANSWER)).get("content"))
+        if answer != models.GOLDEN_ANSWER:
             raise server.complain(
-                f"the model that recites the alphabet answered {selftest.GOLDEN_PROMPT!r} with {answer!r} instead of "
-                f"{selftest.GOLDEN_ANSWER!r}: this release computes wrongly on this host"
+                "golden",
+                f"the model that recites the alphabet answered {models.GOLDEN_PROMPT!r} with {answer!r} instead of "
+                f"{models.GOLDEN_ANSWER!r}: this release computes wrongly on this host",
             )
-    return {"expected": selftest.GOLDEN_ANSWER, "answer": answer, "ok": True}
+    return {"expected": models.GOLDEN_ANSWER, "answer": answer, "ok": True}
 
 
 def measure(program: Path, work: Path, deadline: float, types: list[str]) -> dict[str, float]:
     """The error of each type: generation against prompt processing."""
     model = work / "probe.gguf"
-    model.write_bytes(selftest.probe_model(types))
-    plan = selftest.probe_plan(types)
+    model.write_bytes(models.probe_model(types))
+    plan = models.probe_plan(types)
     pairs = []
     with Server(program, model, deadline) as server:
-        generated = server.complete(plan.prompt, selftest.STEPS + 1, plan.vocabulary)
-        expected = selftest.probe_text(selftest.STEPS + 1)
+        generated = server.complete(plan.prompt, models.STEPS + 1, plan.vocabulary)
+        expected = models.probe_text(models.STEPS + 1)
         if generated.get("content") != expected:
             said = generated.get("content")
-            raise server.complain(f"the probe answered {said!r} instead of {expected!r}: this release computes wrongly")
-        for step in range(1, selftest.STEPS + 1):
-            prompt = [*plan.prompt, *(token % selftest.CYCLE for token in range(step))]
+            raise server.complain(
+                "probe", f"the probe answered {said!r} instead of {expected!r}: this release computes wrongly"
+            )
+        for step in range(1, models.STEPS + 1):
+            prompt = [*plan.prompt, *(token % models.CYCLE for token in range(step))]
             reply = server.complete(prompt, 1, plan.vocabulary)
             processed = reply.get("timings", {}).get("prompt_n")
             if processed != len(prompt):
-                raise server.complain(f"of a prompt of {len(prompt)} tokens llama-server computed {processed}")
+                raise server.complain(
+                    "prompt", f"of a prompt of {len(prompt)} tokens llama-server computed {processed}"
+                )
             pairs.append((selftest.logits(generated, step, plan), selftest.logits(reply, 0, plan)))
     return selftest.errors(pairs, plan)
 
@@ -233,7 +239,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "programs": {"type": "path", "required": True},
-            "types": {"type": "list", "elements": "str", "default": list(selftest.DEFAULT_TYPES)},
+            "types": {"type": "list", "elements": "str", "default": list(models.DEFAULT_TYPES)},
             "timeout": {"type": "int", "default": 120},
             "work": {"type": "path"},
         },
@@ -242,7 +248,7 @@ def main() -> None:
     types = module.params["types"]
     program = Path(module.params["programs"]).absolute() / "llama-server"
     try:
-        selftest.probe_plan(types)
+        models.probe_plan(types)
     except ValueError as error:
         module.fail_json(msg=f"engine_selftest: types: {error}")
     if not os.access(program, os.X_OK):
