@@ -202,7 +202,7 @@ class Model:
         self.inputs = {
             "source": {**source, **self._origin("source_from")},
             "imatrix": matrix and {**matrix, **self._origin("imatrix_from")},
-            "engine": {"commit": release["commit"], "key": release["key"]},
+            "engine": {"commit": release["commit"], "key": release["id"]},
         }
         self.key = content_key(
             {
@@ -382,7 +382,8 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if remote:
         raise ModelError("source", "it is not fetched yet")
     release = read_json(Path(params["engine_root"]) / "current" / "release.json")
-    if not {"commit", "key"} <= set(release):
+    release.setdefault("id", release.get("key"))  # as versions before 0.2 named it
+    if not release.get("commit") or not release["id"]:
         if module.check_mode:
             module.warn(f"{params['engine_root']}/current has no engine release yet; with one, the model would be made")
             return {"changed": True, "key": "", "finished": False, "diff": diff}

@@ -305,7 +305,7 @@ class Deployments:
         engine = json_of(Path(params["engine"] or os.devnull, "release.json"))
         model = json_of(Path(params["model"] or os.devnull).resolve().with_suffix(".json"))
         return (
-            {} if self.outdated(params["wanted_engine"], engine.get("key")) else engine,
+            {} if self.outdated(params["wanted_engine"], engine.get("id", engine.get("key"))) else engine,
             {} if self.outdated(params["wanted_model"], model.get("sha256")) else model,
         )
 
@@ -330,7 +330,8 @@ class Deployments:
         """The manifest of something that an earlier step made. Not there: an error, in check mode a note."""
         if pointer.exists() and manifest.exists():
             found = dict(json.loads(manifest.read_text(encoding="utf-8")))
-            if not self.outdated(wanted, found.get("key" if what == "engine release" else "sha256")):
+            found.setdefault("id", found.get("key"))  # as versions before 0.2 named it
+            if not self.outdated(wanted, found["id"] if what == "engine release" else found.get("sha256")):
                 return found
         if not self.module.check_mode:
             self.fail(f"there is no {what} at {pointer}: run the playbook that makes it first (site.yml runs them all)")
@@ -341,7 +342,7 @@ class Deployments:
         """All that makes this deployment another one than others."""
         params = self.module.params
         return {
-            "engine": release["key"],
+            "engine": release["id"],
             "model": manifest["sha256"],
             "arguments": [[str(word) for word in flag] for flag in params["arguments"]],
             "unit": hashlib.sha256(params["unit"].encode()).hexdigest(),
