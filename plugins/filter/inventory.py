@@ -15,8 +15,7 @@ READ_ONLY = ("syntax", "listhosts", "listtasks", "listtags")
 def inventory_hosts(groups: dict[str, list[str]]) -> str:
     """Return the pattern of all hosts. Raise AnsibleFilterError if the inventory has none.
 
-    Without hosts Ansible skips every play, with and without a limit, and ends with 0. Only a play's `hosts` is looked at
-    then.
+    Without hosts Ansible skips every play, with and without a limit, and ends with 0. Only `hosts` is evaluated then.
     """
     if not groups.get("all") and not any(context.CLIARGS.get(option) for option in READ_ONLY):
         raise AnsibleFilterError(

@@ -264,8 +264,8 @@ def main() -> None:
     inexact = [kind for kind, result in types_found.items() if not result["ok"]]
     if inexact:
         module.warn(
-            f"{program} generates with an error above {selftest.LIMIT} from tensors of type {', '.join(inexact)}. A model "
-            "with such tensors is warned of when it is served."
+            f"{program} generates with an error above {selftest.LIMIT} from tensors of type {', '.join(inexact)}. "
+            "A model with such tensors is warned of when it is served."
         )
     seconds = round(time.monotonic() - begun, 2)
     module.exit_json(

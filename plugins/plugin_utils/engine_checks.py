@@ -30,7 +30,9 @@ def request_problems(request: dict[str, Any], known_build_host: bool) -> list[st
             "is, or localhost."
         )
     if not request["targets"]:
-        problems.append("no program is named (ik_llama_build_targets = []). Name at least one, llama-server for a board.")
+        problems.append(
+            "no program is named (ik_llama_build_targets = []). Name at least one, llama-server for a board."
+        )
     if request["cross"] and request["openblas"]:
         problems.append(
             "the build host has no OpenBLAS for ARM64 (ik_llama_build_openblas = true, ik_llama_build_strategy = "
