@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from naming import unnamed
 
 
 @pytest.fixture
@@ -28,17 +29,29 @@ def test_who_failed_before_the_turn_of_a_batch(fleet: Any) -> None:
     assert fleet.rolling_failures(play, ["c"], {**said, "b": {}}) == ["b"]  # it went away and said nothing
 
 
-def test_the_summary_has_a_line_for_each_board(fleet: Any) -> None:
+def test_the_summary_has_a_line_for_each_board_that_does_not_fail_itself(fleet: Any) -> None:
     boards = [
         {"inventory_hostname": "a", "serve_outcome": "serves deployment 1"},
         {"inventory_hostname": "b", "serve_failure": "b: deployment 1 does not serve\nlog"},
         {"inventory_hostname": "c"},
         {"inventory_hostname": "d", "serve_begun": True},
+        {"inventory_hostname": "e"},
     ]
-    assert fleet.serve_summary(boards).splitlines() == [
-        "a: serves deployment 1",
-        "b: deployment 1 does not serve",
-        "c: not touched, because another board failed",
-        "d: went away while it was changed: see to it, and run site.yml again, which ends that",
-        "To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit a",
+    results = fleet.serve_results(boards)
+    assert [(name, state) for name, state, _ in results] == [
+        ("a", "serves"),
+        ("b", "failed"),
+        ("c", "untouched"),
+        ("d", "lost"),
+        ("e", "untouched"),
     ]
+    assert [text for _, _, text in results[:2]] == ["serves deployment 1", "deployment 1 does not serve"]
+    *lines, last = fleet.serve_summary(boards).splitlines()
+    texts = {name: text for name, _, text in results}
+    assert lines == [f"a: {texts['a']}", f"c, e: {texts['c']}", f"d: {texts['d']}"]
+    assert unnamed(last, "ansible-playbook playbooks/rollback.yml --limit a") == []
+
+
+def test_where_all_went_well_or_nothing_did_there_is_nothing_to_take_back(fleet: Any) -> None:
+    good, bad = {"inventory_hostname": "a", "serve_outcome": "serves"}, {"inventory_hostname": "b"}
+    assert len(fleet.serve_summary([good]).splitlines()) == len(fleet.serve_summary([bad]).splitlines()) == 1
