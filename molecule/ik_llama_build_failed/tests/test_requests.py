@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from naming import unnamed
 from runs import changed, facts, failures, refused, results
 
+SOURCE = Path(__file__).resolve().parents[2] / "shared/stand_in_engine"
 ENGINE = "molecule/shared/engine.yml"
 CHECK = "playbooks/preflight_engine.yml"
 PARTS = 8  # source files of the stand-in that all its programs have
@@ -21,14 +23,28 @@ PARTS = 8  # source files of the stand-in that all its programs have
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create the stand-in with parts that compile at once."""
+    folder = tmp_path_factory.mktemp("stand_in")
+    for name in ("CMakeLists.txt", "main.cpp"):
+        shutil.copy(SOURCE / name, folder)
+    for number in range(PARTS):
+        (folder / f"part{number}.cpp").write_text(f"bool part_{number}(const char * text) {{ return text; }}\n")
+    git = ["git", "-C", str(folder), "-c", "user.name=stand-in", "-c", "user.email=stand-in@localhost"]
+    for words in (["init", "-q", "-b", "main"], ["add", "--all"], ["commit", "-q", "--message=Works"]):
+        subprocess.run([*git, *words], check=True)
+    return folder
+
+
 @pytest.fixture
-def run(run_playbook: Any, tmp_path: Path) -> Run:
+def run(run_playbook: Any, repository: Path, tmp_path: Path) -> Run:
     """Run a playbook for the hosts a and b, with variables of each. Host a builds for both."""
     shared = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
         "engine_hosts": "pis",
-        "ik_llama_build_repository": f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/stand_in_engine",
+        "ik_llama_build_repository": str(repository),
         "ik_llama_build_version": "main",
         "ik_llama_build_strategy": "builder",
         "ik_llama_build_builder": "a",
