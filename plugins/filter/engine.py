@@ -1,12 +1,12 @@
-"""Filters of the role ik_llama_build."""
+"""Filters of the roles ik_llama_build and ik_llama_install, and of the playbooks that run them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine.build import ignored_options, unused_options
-from ansible_collections.ik_llama.pi.plugins.plugin_utils.engine_checks import host_problems, request_problems
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import engine_checks, engine_plan
 
 
 def engine_ignored_options(cmake_output: str, options: dict[str, str]) -> list[str]:
@@ -14,12 +14,43 @@ def engine_ignored_options(cmake_output: str, options: dict[str, str]) -> list[s
     return ignored_options(unused_options(cmake_output), options)
 
 
+def engine_build_hosts(hosts: Iterable[str], hostvars: Any) -> list[str]:
+    """Return the hosts that have to build what `hosts` ask for."""
+    return engine_plan.build_hosts(requests_of(hosts, hostvars))
+
+
+def engine_hosts_that_ask(hosts: Iterable[str], hostvars: Any) -> list[str]:
+    """Return for each build host that the run leaves out one of those hosts that need it."""
+    requests = requests_of(hosts, hostvars)
+    plans = {host: fact(hostvars, host, "ik_llama_build_plan") for host in engine_plan.build_hosts(requests)}
+    return engine_plan.without_plan(requests, {host: plan for host, plan in plans.items() if plan})
+
+
+def requests_of(hosts: Iterable[str], hostvars: Any) -> list[dict[str, Any]]:
+    """Return what those of the hosts ask for that published it."""
+    found = (fact(hostvars, host, "ik_llama_build_request") for host in hosts)
+    return [request for request in found if request]
+
+
+def fact(hostvars: Any, host: str, name: str) -> Any:
+    """Return a fact of a host, None where it has none. Before the first play there are no facts at all."""
+    return hostvars[host].get(name) if host in hostvars else None
+
+
 class FilterModule:
     """Offers the filters to Ansible."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
-            "engine_host_problems": host_problems,
+            "engine_build_hosts": engine_build_hosts,
+            "engine_build_problems": engine_checks.build_problems,
+            "engine_host_problems": engine_checks.host_problems,
+            "engine_hosts_that_ask": engine_hosts_that_ask,
             "engine_ignored_options": engine_ignored_options,
-            "engine_request_problems": request_problems,
+            "engine_install_problems": engine_checks.install_problems,
+            "engine_merge_requests": engine_plan.merge_requests,
+            "engine_plan_releases": engine_plan.plan_releases,
+            "engine_request_problems": engine_checks.request_problems,
+            "engine_wanted": engine_plan.wanted,
+            "engine_with_digest": engine_plan.with_digest,
         }

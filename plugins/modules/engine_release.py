@@ -1,259 +1,284 @@
 #!/usr/bin/python
-"""Say what an engine release would be on this host, and whether it stands."""
+"""Turn programs into an engine release, and point to it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: engine_release
-short_description: State of an engine release on a host, and what the host has to make one
-version_added: "0.1.0"
+short_description: Stage or finish an engine release, point to one, or remove all
+version_added: "0.2.0"
 description:
-  - Reads only. One call answers all that the role needs before it decides whether to build.
+  - Nothing appears under the ID of a release before all of it is there.
 options:
+  state:
+    description:
+      - V(staged) copies the programs of a build into C(releases/.<ID>.new/), starts each and reads what it needs.
+      - V(received) compares what was copied there with the build host's manifest, and starts each program.
+      - V(finished) makes a release of what is staged.
+      - V(current) lets C(current) name the release, and removes releases that are too old to be kept.
+      - V(absent) removes all that the roles put into I(root), unless something still uses it.
+    type: str
+    choices: [staged, received, finished, current, absent]
+    required: true
   root:
     description: Folder with C(releases/) and the pointer C(current).
     type: path
     required: true
-  key:
-    description: Key of the release to look for. Computed from I(request) where it is missing.
-    type: str
-  request:
-    description: What the release is to be made of, where this host is to make it.
+  release:
+    description: The manifest; for V(staged) without binaries and features, which are added here.
     type: dict
-    suboptions:
-      repository: {description: Where names of branches and tags are looked up., type: str, required: true}
-      version: {description: "Full SHA, or name of a branch or tag.", type: str, required: true}
-      targets: {description: Programs., type: list, elements: str, required: true}
-      cross: {description: Compile for ARM64 Linux., type: bool, required: true}
-      native: {description: Compile for the very CPU of this host., type: bool, required: true}
-      target_cpu: {description: CPU to compile for otherwise., type: str, required: true}
-      lto: {description: Link-time optimization., type: bool, required: true}
-      openblas: {description: Use OpenBLAS., type: bool, required: true}
-      cmake_options: {description: Further CMake options., type: dict, required: true}
-      ccache: {description: Whether ccache is to be used., type: bool, required: true}
+  id:
+    description: ID of the release, for V(current). Empty means the one that was in use before.
+    type: str
+  keep:
+    description: How many releases stay, for V(current). What is in use, or was before, stays in any case.
+    type: int
+    default: 3
+  users:
+    description: Patterns of links to releases. What one of them points to stays too.
+    type: list
+    elements: str
+    default: []
+  programs:
+    description: Folder with the built programs, for V(staged).
+    type: path
+attributes:
+  check_mode:
+    support: full
+    description: Reports what would change.
 author:
   - ik-llama-pi
 """
 
 EXAMPLES = r"""
-- name: Look for the release
-  engine_release:
+- name: Point to the release
+  ik_llama.pi.engine_release:
+    state: current
     root: /opt/ik_llama
-    key: 0123456789ab
+    id: 0123456789ab
 """
 
 RETURN = r"""
-host:
-  description: system, architecture, cpu, cpu_features, cores, memory_mib, disk_free_mib, apt, brew, root (may install).
-  type: dict
-  returned: always
-root:
-  description: I(root) as an absolute path.
-  type: str
-  returned: always
-plan:
-  description: >-
-    With I(request): commit, options, compiler, target_cpu, jobs, tools_missing and key. The key is empty
-    as long as the compiler is missing, and commit and key where git is missing and a name must be looked up.
-  type: dict
-  returned: with request
-key:
-  description: The key that was looked for.
-  type: str
-  returned: always
-busy:
-  description: What else is made in this root just now, in words; empty where nothing is.
-  type: str
-  returned: always
-state:
-  description: absent, making (a compiler runs), damaged or finished.
-  type: str
-  returned: always
-damage:
-  description: What is wrong with a damaged release.
-  type: str
-  returned: always
 release:
-  description: The manifest of a finished release.
+  description: The manifest.
   type: dict
-  returned: always
-current:
-  description: Key that the pointer names; empty where there is none.
-  type: str
-  returned: always
+  returned: state staged, received and finished
+removed:
+  description: IDs of the releases that were removed.
+  type: list
+  elements: str
+  returned: state current
 """
 
-import json
 import os
-import platform
+import re
+import shlex
 import shutil
-import time
+import subprocess
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import cpu_features
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine import build as engine
-from ansible_collections.ik_llama.pi.plugins.module_utils.engine.releases import current_key, inspect
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import releases
 
 
-def read(path: str) -> str:
-    """Return the text of a file, empty where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            return handle.read()
-    except OSError:
-        return ""
+def runs_here(release: dict[str, Any]) -> bool:
+    """Tell whether this host can run the release's programs."""
+    return engine.architecture(os.uname().machine) == release["architecture"]
 
 
-def free_mib(path: str) -> int:
-    """Return the free room in MiB where path is, or will be."""
-    while not os.path.exists(path):
-        path = os.path.dirname(path)
-    return shutil.disk_usage(path).free >> 20
+def try_programs(module: AnsibleModule, where: str, release: dict[str, Any]) -> None:
+    """Start each program once. One for another CPU dies by a signal; say so.
+
+    Not every program knows --version (llama-quantize shows its usage and exits 1), so
+    only a signal, or the version of another commit, is wrong.
+    """
+    for name in release["targets"]:
+        code, out, err = module.run_command([os.path.join(where, name), "--version"], cwd=where)
+        text = (out + err).strip()
+        version = re.search(r"version: \d+ \((\w+)\)", text)
+        if code not in (0, 1) or not text:
+            module.fail_json(
+                msg=f"{name} does not start on this host (code {code}): {text[-500:] or 'silent'}. "
+                f"It was made for {release['target_cpu']}; check ik_llama_build_target_cpu and "
+                "that the packages the engine needs (libgomp1) are installed"
+            )
+        if version and not release["commit"].startswith(version.group(1)):
+            module.fail_json(
+                msg=f"{name} says it is {version.group(1)}, not {release['commit']}: "
+                "remove the build folder and run again"
+            )
 
 
-def commit_of(module: AnsibleModule, repository: str, version: str) -> str:
-    """Return the commit that the version names; only a name is looked up. Empty where git is missing."""
-    if engine.is_commit(version):
-        return version
-    if not shutil.which("git"):
-        return ""
-    refs = [f"refs/heads/{version}", f"refs/tags/{version}", f"refs/tags/{version}^{{}}"]
-    code, out, err = module.run_command(["git", "ls-remote", "--", repository, *refs])
-    if code:
-        module.fail_json(
-            msg=f"cannot look up ik_llama_build_version {version} in ik_llama_build_repository {repository}: "
-            f"{err.strip()[-300:]}. Correct them, or write the full SHA of a commit that was fetched before"
+def features_of(module: AnsibleModule, path: str, release: dict[str, Any]) -> tuple[list[str], int]:
+    """Return the CPU features that a program uses, and how many signed dot products it has."""
+    tool = "objdump" if runs_here(release) else f"{engine.CROSS_PREFIX}objdump"
+    argv = [module.get_bin_path(tool, required=True), "-d", "--no-show-raw-insn", path]
+    # Read as it comes: the text is several times as large as a board's spare memory likes.
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as listing:
+        assert listing.stdout is not None
+        found = engine.find_features(listing.stdout, release["architecture"])
+    if listing.returncode:
+        module.fail_json(msg=f"{shlex.join(argv)} ended with code {listing.returncode}")
+    return found
+
+
+def libraries_of(module: AnsibleModule, path: str, release: dict[str, Any]) -> list[str]:
+    """Return the shared libraries that a program is linked with, by the names it asks for."""
+    tool = "objdump" if runs_here(release) else f"{engine.CROSS_PREFIX}objdump"
+    listing = module.run_command([module.get_bin_path(tool, required=True), "-p", path], check_rc=True)[1]
+    return re.findall(r"^\s*NEEDED\s+(\S+)$", listing, re.MULTILINE)
+
+
+def stage(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
+    """Copy the programs into the staging folder and read what they need."""
+    new = releases.staging(root, release["id"])
+    shutil.rmtree(new, ignore_errors=True)
+    os.makedirs(os.path.join(new, "bin"))
+    for name in release["targets"]:
+        built = os.path.join(module.params["programs"], name)
+        if not os.path.isfile(built):
+            module.fail_json(
+                msg=f"the build made no {built}; is {name} in ik_llama_build_targets a target of this commit?"
+            )
+        shutil.copy2(built, os.path.join(new, "bin", name))
+    where = os.path.join(new, "bin")
+    if runs_here(release):
+        try_programs(module, where, release)
+    features: dict[str, Any] = {}
+    if os.uname().sysname == "Linux":
+        seen = {name: features_of(module, os.path.join(where, name), release) for name in release["targets"]}
+        features["cpu"] = sorted({name for found, _ in seen.values() for name in found})
+        features["libraries"] = sorted(
+            {
+                library
+                for name in release["targets"]
+                for library in libraries_of(module, os.path.join(where, name), release)
+            }
         )
-    commit = engine.resolve_ref(out, version)
-    if not commit:
-        module.fail_json(
-            msg=f"ik_llama_build_version is {version}, and {repository} (ik_llama_build_repository) has no branch or "
-            "tag of that name; write one that it has, or the full SHA of a commit (40 hex digits)"
-        )
-    return commit
+        if release["architecture"] == "aarch64":
+            features["sdot"] = min(dots for _, dots in seen.values())
+            if not features["sdot"]:
+                module.fail_json(
+                    msg=f"no dot-product instruction in {min(seen, key=lambda name: seen[name][1])}: it would "
+                    "abort when it starts. Set ik_llama_build_target_cpu to a CPU that has them "
+                    "(cortex-a76), or GGML_ARCH_FLAGS in ik_llama_build_cmake_options"
+                )
+    return {
+        **release,
+        "binaries": releases.describe(where, release["targets"]),
+        "features": features,
+    }
 
 
-def running(root: str, key: str) -> tuple[bool, str]:
-    """Return whether this very release is compiling, and what else keeps the root busy, in words."""
-    directory = os.path.join(root, "build", "job")
-    if not locked(directory):
-        return False, ""
+def receive(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str, Any]:
+    """Compare what arrived with the builder's manifest, and try it."""
+    where = os.path.join(releases.staging(root, release["id"]), "bin")
     try:
-        with open(os.path.join(directory, "job.json"), encoding="utf-8") as handle:
-            job = json.load(handle)
-        words = " ".join(job["argv"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return False, f"an unknown process that holds {directory}/lock"
-    if key and f"/build/{key}/" in words:
-        return job["argv"][0] == "ninja", ""
-    if "source.git" in words:
-        return False, ""
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job["started"]))
-    return False, f"{job['name']}, since {since}, pid {job['pid']}"
+        releases.compare(where, release["binaries"], seen={})
+    except releases.ReleaseError as error:
+        module.fail_json(msg=f"{where}: {error}. It was damaged on its way. Run again.")
+    if not runs_here(release):
+        module.fail_json(
+            msg=f"the release is for {release['architecture']}, this host is {os.uname().machine}; "
+            "check ik_llama_build_strategy"
+        )
+    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
+        lacks = engine.lacking(release["features"].get("cpu", []), cpu_features(handle.read()))
+    if lacks:
+        module.fail_json(
+            msg=f"the release uses {', '.join(lacks)}, which this host's CPU does not have: it was made for "
+            f"{release['target_cpu']}. Set ik_llama_build_target_cpu to this host's CPU, or ik_llama_build_strategy "
+            "to native"
+        )
+    for name in release["binaries"]:
+        os.chmod(os.path.join(where, name), 0o755)
+    try_programs(module, where, release)
+    return release
+
+
+def use(module: AnsibleModule, root: str) -> None:
+    """Let the pointer name a release, remove old ones, and leave."""
+    before = releases.pointed(root)
+    wanted = module.params["id"] or releases.pointed(root, "previous")
+    if not wanted:
+        module.fail_json(
+            msg=f"{root} has no release that was in use before {before or 'another'}. Name one by its ID "
+            "(ik_llama_install_release)."
+        )
+    if before == wanted:
+        module.exit_json(changed=False, removed=[])
+    removed = []
+    if not module.check_mode:
+        found = releases.inspect(root, wanted)
+        if found["state"] != "finished":
+            module.fail_json(msg=f"release {wanted} in {root} is {found['state']} {found['damage']}".strip())
+        releases.point(root, wanted)
+        removed = releases.prune(root, module.params["keep"], module.params["users"])
+    names = [f"current -> releases/{name}\n" if name else "" for name in (before, wanted)]
+    module.exit_json(changed=True, removed=removed, diff={"before": names[0], "after": names[1]})
+
+
+def remove(module: AnsibleModule, root: str) -> None:
+    """Remove what the role put into its root, and the root if nothing else is in it, and leave."""
+    links = [link for found in releases.users(root, module.params["users"]).values() for link in found]
+    if links and not module.check_mode:  # there the server is not removed before
+        module.fail_json(msg=f"{root} is in use by {', '.join(links)}; remove the server first (playbooks/remove.yml)")
+    if locked(os.path.join(root, "build", "job")):
+        module.fail_json(msg=f"a release is being made in {root}; wait for it, or end the job in {root}/build/job")
+    there = [name for name in releases.CONTENTS if os.path.lexists(os.path.join(root, name))]
+    if there and not module.check_mode:
+        for name in there:
+            path = os.path.join(root, name)
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        if not os.listdir(root):
+            os.rmdir(root)
+    module.exit_json(changed=bool(there), diff={"before": "".join(f"{root}/{name}\n" for name in there), "after": ""})
 
 
 def main() -> None:
-    request = {
-        "repository": {"type": "str", "required": True},
-        "version": {"type": "str", "required": True},
-        "targets": {"type": "list", "elements": "str", "required": True},
-        "cross": {"type": "bool", "required": True},
-        "native": {"type": "bool", "required": True},
-        "target_cpu": {"type": "str", "required": True},
-        "lto": {"type": "bool", "required": True},
-        "openblas": {"type": "bool", "required": True},
-        "cmake_options": {"type": "dict", "required": True},
-        "ccache": {"type": "bool", "required": True},
-    }
     module = AnsibleModule(
         argument_spec={
+            "state": {
+                "type": "str",
+                "required": True,
+                "choices": ["staged", "received", "finished", "current", "absent"],
+            },
             "root": {"type": "path", "required": True},
-            "key": {"type": "str", "no_log": False},
-            "request": {"type": "dict", "options": request},
+            "release": {"type": "dict"},
+            "id": {"type": "str"},
+            "keep": {"type": "int", "default": 3},
+            "users": {"type": "list", "elements": "str", "default": []},
+            "programs": {"type": "path"},
         },
-        required_one_of=[("key", "request")],
+        required_if=[
+            ("state", "staged", ["release", "programs"]),
+            ("state", "received", ["release"]),
+            ("state", "finished", ["release"]),
+            ("state", "current", ["id"]),
+        ],
         supports_check_mode=True,
     )
     root = os.path.abspath(module.params["root"])
-    uname = os.uname()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
-    cpuinfo = read("/proc/cpuinfo")
-    cpu = engine.cpu_name(cpuinfo)
-    if uname.sysname == "Darwin":
-        cpu = module.run_command(["sysctl", "-n", "machdep.cpu.brand_string"])[1].strip()
-    cores = os.cpu_count() or 1
-    result = {
-        "root": root,
-        "host": {
-            "system": uname.sysname,
-            "architecture": engine.architecture(uname.machine),
-            "cpu": cpu or platform.processor(),
-            "cpu_features": cpu_features(cpuinfo),
-            "cores": cores,
-            "memory_mib": memory,
-            "disk_free_mib": free_mib(root),
-            "apt": shutil.which("apt-get") is not None,
-            "brew": shutil.which("brew") is not None,
-            "root": os.geteuid() == 0,
-        },
-    }
-    key = module.params["key"] or ""
-    wanted = module.params["request"]
-    if wanted:
-        cross, native = wanted["cross"], wanted["native"]
-        options = engine.cmake_options(
-            system=uname.sysname,
-            machine=uname.machine,
-            cross=cross,
-            native=native,
-            target_cpu=wanted["target_cpu"],
-            lto=wanted["lto"],
-            openblas=wanted["openblas"],
-            extra=wanted["cmake_options"],
-        )
-        target_cpu = engine.target_cpu_name(
-            system=uname.sysname,
-            machine=uname.machine,
-            cross=cross,
-            native=native,
-            target_cpu=wanted["target_cpu"],
-            cpu=result["host"]["cpu"],
-        )
-        needed = engine.tools(system=uname.sysname, cross=cross, ccache=wanted["ccache"])
-        compiler_path = shutil.which(options.get("CMAKE_CXX_COMPILER", "c++"))
-        compiler = ""
-        if compiler_path:
-            version = module.run_command([compiler_path, "--version"])[1]
-            compiler = version.splitlines()[0].strip() if version.strip() else ""
-        commit = commit_of(module, wanted["repository"], wanted["version"])
-        if compiler and commit and not key:
-            key = engine.release_key(
-                commit=commit,
-                options=options,
-                compiler=compiler,
-                target_cpu=target_cpu,
-                targets=wanted["targets"],
-            )
-        result["plan"] = {
-            "key": key,
-            "commit": commit,
-            "options": options,
-            "compiler": compiler,
-            "target_cpu": target_cpu,
-            "jobs": engine.jobs(cores, memory),
-            # A Mac without the command line tools has a c++ and a git that only ask for them.
-            "tools_missing": [
-                name
-                for name in needed
-                if not shutil.which(name) or (shutil.which(name) == compiler_path and not compiler)
-            ],
-        }
-    seen = inspect(root, key) if key else {"state": "absent", "damage": "", "release": {}}
-    making, busy = running(root, key)
-    if making and seen["state"] == "absent":
-        seen["state"] = "making"
-    module.exit_json(changed=False, key=key, current=current_key(root), busy=busy, **seen, **result)
+    release = module.params["release"]
+    try:
+        if module.params["state"] == "current":
+            use(module, root)
+        if module.params["state"] == "absent":
+            remove(module, root)
+        if not module.check_mode:
+            if module.params["state"] == "staged":
+                release = stage(module, root, release)
+            elif module.params["state"] == "received":
+                release = receive(module, root, release)
+            else:
+                releases.finish(root, release)
+    except OSError as error:
+        module.fail_json(msg=f"cannot finish the engine release in {root}: {error}")
+    diff = {"before": "", "after": f"releases/{release['id']}\n"} if module.params["state"] == "finished" else {}
+    module.exit_json(changed=True, release=release, diff=diff)
 
 
 if __name__ == "__main__":

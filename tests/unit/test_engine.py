@@ -102,7 +102,7 @@ def test_target_cpu_says_what_the_release_runs_on() -> None:
     assert target() == "native x86_64"
 
 
-def test_key_follows_all_that_makes_the_release() -> None:
+def test_id_follows_all_that_makes_the_release() -> None:
     of: dict[str, Any] = {
         "commit": "a" * 40,
         "options": {"A": "ON"},
@@ -110,9 +110,9 @@ def test_key_follows_all_that_makes_the_release() -> None:
         "target_cpu": "cortex-a76",
         "targets": ["llama-server", "llama-bench"],
     }
-    key = engine.release_key(**of)
-    assert len(key) == 12
-    assert engine.release_key(**{**of, "targets": ["llama-bench", "llama-server"]}) == key
+    # Releases of version 0.1 keep their IDs: boards that have one need no other.
+    assert engine.release_id(**of) == "6428701e0fcd"
+    assert engine.release_id(**{**of, "targets": ["llama-bench", "llama-server"]}) == engine.release_id(**of)
     for changed in (
         {"commit": "b" * 40},
         {"options": {"A": "OFF"}},
@@ -120,7 +120,15 @@ def test_key_follows_all_that_makes_the_release() -> None:
         {"target_cpu": "cortex-a72"},
         {"targets": ["llama-server"]},
     ):
-        assert engine.release_key(**{**of, **changed}) != key
+        assert engine.release_id(**{**of, **changed}) != engine.release_id(**of)
+
+
+def test_objects_are_the_same_whatever_is_linked_from_them() -> None:
+    of = {"commit": "a" * 40, "compiler": "c++ 12", "target_cpu": "cortex-a76"}
+    objects = engine.objects_id(**of, options={"A": "ON"})
+    assert objects == engine.objects_id(**of, options={"A": "ON"})
+    assert objects != engine.objects_id(**of, options={"A": "OFF"})
+    assert objects != engine.release_id(**of, options={"A": "ON"}, targets=[])
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import (
-    GOLDEN_ANSWER,
-    GOLDEN_PROMPT,
-    SelfTestError,
-)
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import SelfTestError
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest_models import GOLDEN_ANSWER, GOLDEN_PROMPT
 from naming import unnamed
 
 Plugin = Callable[[str, str], ModuleType]

@@ -22,7 +22,7 @@ def releases(fleet: Any) -> dict[str, dict[str, Any]]:
 
 def test_both_have_the_same_programs(fleet: Any, releases: dict[str, dict[str, Any]]) -> None:
     first, second = releases.values()
-    assert first["key"] == second["key"]
+    assert first["id"] == second["id"]
     assert first["binaries"] == second["binaries"]
     assert first["self_test"]["golden"]["ok"]
     assert second["self_test"]["golden"]["ok"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import IO, Any
 
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
 
 # The compiler's own name of the boards that can be cross-compiled for.
 CROSS_PREFIX = "aarch64-linux-gnu-"
@@ -85,7 +85,7 @@ def cpu_name(cpuinfo: str) -> str:
 
 
 def target_cpu_name(*, system: str, machine: str, cross: bool, native: bool, target_cpu: str, cpu: str) -> str:
-    """Return what the release runs on, as the key and release.json name it."""
+    """Return what the release runs on, as the ID and release.json have it."""
     if native and not cross:
         return f"native {cpu or machine}"
     if cross or (system == "Linux" and architecture(machine) == "aarch64"):
@@ -93,9 +93,9 @@ def target_cpu_name(*, system: str, machine: str, cross: bool, native: bool, tar
     return architecture(machine)
 
 
-def release_key(*, commit: str, options: dict[str, str], compiler: str, target_cpu: str, targets: list[str]) -> str:
-    """Return the release's key. The order of targets does not matter."""
-    return content_key(
+def release_id(*, commit: str, options: dict[str, str], compiler: str, target_cpu: str, targets: list[str]) -> str:
+    """Return the release's ID. The order of targets does not matter."""
+    return content_id(
         {
             "commit": commit,
             "options": options,
@@ -104,6 +104,11 @@ def release_key(*, commit: str, options: dict[str, str], compiler: str, target_c
             "targets": sorted(targets),
         }
     )
+
+
+def objects_id(*, commit: str, options: dict[str, str], compiler: str, target_cpu: str) -> str:
+    """Return the ID of the objects that a release is linked from: releases with other targets have the same ones."""
+    return content_id({"commit": commit, "options": options, "compiler": compiler, "target_cpu": target_cpu})
 
 
 def tools(*, system: str, cross: bool, ccache: bool) -> list[str]:

@@ -32,12 +32,12 @@ def release(board: Any) -> dict[str, Any]:
 def test_pointer_names_the_release(board: Any, release: dict[str, Any]) -> None:
     link = board.run(f"readlink {ROOT}/current && ls -A {ROOT} {ROOT}/releases")
     assert link.stdout.split() == [
-        f"releases/{release['key']}", f"{ROOT}:", "current", "releases", f"{ROOT}/releases:", release["key"],
+        f"releases/{release['id']}", f"{ROOT}:", "current", "releases", f"{ROOT}/releases:", release["id"],
     ]  # fmt: skip
 
 
 def test_board_has_what_the_builder_made(board: Any, release: dict[str, Any]) -> None:
-    made = BUILDER / "releases" / release["key"]
+    made = BUILDER / "releases" / release["id"]
     offered = json.loads((made / "release.json").read_text())
     assert offered == {name: value for name, value in release.items() if name != "self_test"}
     program = (made / "bin/llama-server").read_bytes()
