@@ -6,22 +6,14 @@ modification time agree, the file is not read again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
 
-CHUNK = 8 << 20  # bytes read at once
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file, read in pieces. OSError if it cannot be read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest()
+#: Its name until now; goes when nobody uses it any more.
+sha256_of = sha256_file
 
 
 def read_stamp(path: Path, stamp: Path) -> str | None:
@@ -52,7 +44,7 @@ def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
     if known:
         return known, False
     before = path.stat()
-    sha256 = sha256_of(path)
+    sha256 = sha256_file(path)
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise OSError(f"{path} changes while it is read; let what writes it end, and run again")
