@@ -4,9 +4,10 @@
 SHELL := /bin/bash
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ik-llama-pi
-# The virtual environment is named by what is in it, and shared by all clones.
+# A virtual environment is named by what is in it, and shared by all clones. DEV has all that VENV has, and more.
 VENV := $(CACHE)/venv/$(shell { cat requirements.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
-READY := $(VENV)/.ready
+DEV := $(CACHE)/venv/$(shell { cat requirements.txt requirements-dev.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
+VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 # VIRTUAL=1: not containers, but a whole emulated machine.
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
@@ -17,17 +18,18 @@ WITHOUT_BOARDS := $(filter fleet_plan gguf_quantize gguf_source ik_llama_build_f
   ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))
 # ... and the others share the boards of one lab.
 WITH_BOARDS := $(filter-out $(WITH_FLEETS) $(WITHOUT_BOARDS),$(SCENARIOS))
-export PATH := $(VENV)/bin:$(PATH)
+export PATH := $(DEV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH ANSIBLE_COLLECTIONS_PATH
 
-.PHONY: help venv demo lab-up lab-down verify power-cuts test lint unit molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv dev demo lab-up lab-down verify power-cuts test lint unit build sanity docs-lint docs changelog check-requirements molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
 
-# Its name stands for the content of requirements.txt, so nothing is newer or older than it.
-$(READY):
+# Its name stands for the content of the requirements, so nothing is newer or older than it.
+$(VENV)/.ready $(DEV)/.ready: REQUIREMENTS = $(if $(filter $(DEV)/%,$@),requirements-dev.txt,requirements.txt)
+$(VENV)/.ready $(DEV)/.ready:
 	@set -e; \
 	if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then \
 	  echo "python3 3.11 or newer is missing: install it and call make again." >&2; exit 1; \
@@ -40,51 +42,75 @@ $(READY):
 	    echo "The Python module venv is missing (Debian: apt install python3-venv): install it and call make again." >&2; exit 1; \
 	  fi; \
 	fi; \
-	echo "Installing Ansible and the tools of requirements.txt into $(VENV) (about a minute)."; \
-	rm -rf "$(VENV)"; \
+	echo "Installing $(REQUIREMENTS) into $(@D) (about a minute)."; \
+	rm -rf "$(@D)"; \
 	hash -r; \
-	python3 -m venv "$(VENV)"; \
-	"$(VENV)/bin/pip" install --quiet --disable-pip-version-check --requirement requirements.txt; \
+	python3 -m venv "$(@D)"; \
+	"$(@D)/bin/pip" install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS); \
 	touch "$@"
 
-venv: $(READY) ## Install Ansible and the tools, pinned
-	@ln -sfn "$(VENV)" .venv
+venv: $(VENV_USED)/.ready ## Install Ansible and what make verify needs, pinned; .venv links to it
+	@ln -sfn "$(VENV_USED)" .venv
 
-demo: venv ## Two ARM64 boards in containers, the whole chain, and their answers
+dev: $(DEV)/.ready ## Install the tools of the tests too; .venv links to it
+	@ln -sfn "$(DEV)" .venv
+
+demo: dev ## Two ARM64 boards in containers, the whole chain, and their answers
 	@cat tests/demo.txt
 	@$(PLAY) lab/playbooks/up.yml
 	@$(PLAY) site.yml
 	@$(PLAY) playbooks/ask.yml -e tokens=26
 	@$(PLAY) lab/playbooks/show.yml
 
-lab-up: venv ## Start the lab's boards, with engine and test model, and nothing on them (VIRTUAL=1: a virtual Pi)
+lab-up: dev ## Start the lab's boards, with engine and test model, and nothing on them (VIRTUAL=1: a virtual Pi)
 	@$(PLAY) lab/playbooks/up.yml
 
-lab-down: venv ## Remove the lab's boards
+lab-down: dev ## Remove the lab's boards
 	@$(PLAY) lab/playbooks/down.yml
 
+verify: PATH := $(VENV_USED)/bin:$(PATH)
 verify: venv ## Say what holds on each board of INVENTORY (LIMIT names some of them); changes nothing
 	@ANSIBLE_INVENTORY="$(or $(INVENTORY),$(ANSIBLE_INVENTORY))" LIMIT="$(LIMIT)" \
 	  python -m pytest tests/verify --per-board --tb=no --no-header --disable-warnings -p no:cacheprovider -r N
 
-power-cuts: venv ## Cut a virtual Pi's power at ten random moments, and see what serves then (about an hour)
+power-cuts: dev ## Cut a virtual Pi's power at ten random moments, and see what serves then (about an hour)
 	@ansible-playbook -i lab/inventory/virtual.yml lab/playbooks/up.yml
 	@tests/bench/power_cuts.py
 
 test: lint unit molecule ## All tests
 
-lint: venv ## ansible-lint, yamllint, ruff, mypy
+lint: dev ## ansible-lint, yamllint, ruff, mypy, changelog fragments, workflows
 	@ruff check .
 	@ruff format --check .
 	@mypy .collections/ansible_collections/ik_llama/pi/plugins .collections/ansible_collections/ik_llama/lab/plugins tests
 	@yamllint --strict .
+	@antsibull-changelog lint
+	@check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@ansible-lint --offline -q
 
-unit: venv ## Unit tests
+unit: dev ## Unit tests
 	@python -m pytest tests/unit
 
+build: dev ## Build the collection into dist
+	@tests/sanity/collection.py build dist
+
+sanity: dev ## ansible-test sanity, on a copy of the collection as it is shipped (TESTS="--test pylint": only that)
+	@tests/sanity/run.py $(TESTS)
+
+docs-lint: dev ## Check the documentation of roles and plugins
+	@tests/sanity/docs lint
+
+docs: dev ## Generate the reference of roles, variables and modules, to be read at .cache/reference/index.html
+	@tests/sanity/docs build .cache/reference
+
+changelog: dev ## Move the fragments of changelogs into CHANGELOG.md, as the version that galaxy.yml names
+	@antsibull-changelog release
+
+check-requirements: dev ## Resolve the requirements for Linux, Apple Silicon and Intel Macs (asks the package index)
+	@tests/check_requirements.py
+
 # What all of them use is made first, so that none of them makes it twice.
-molecule: venv ## Every scenario, in three groups beside each other
+molecule: dev ## Every scenario, in three groups beside each other
 	@LAB=test $(PLAY) lab/playbooks/up.yml --skip-tags boards
 	@export FAILED="$$(mktemp)"; trap 'rm -f "$$FAILED"' EXIT; \
 	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit; \
@@ -102,6 +128,6 @@ with-boards with-fleets without-boards:
 	done; \
 	exit $$failed
 
-$(SCENARIOS:%=molecule-%): molecule-%: venv
+$(SCENARIOS:%=molecule-%): molecule-%: dev
 	@echo "== Scenario $*"
 	@LAB=test molecule test --no-command-borders --scenario-name $*

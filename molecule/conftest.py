@@ -10,6 +10,7 @@ from typing import Any
 
 import boards
 import pytest
+from runs import JSONL
 
 PROJECT = Path(__file__).resolve().parents[1]
 INVENTORY = PROJECT / "lab/inventory/containers.yml"
@@ -45,13 +46,14 @@ class Lab(boards.Fleet):
 
 
 def playbook(
-    *arguments: str, inventory: Path = INVENTORY, environment: dict[str, str] | None = None
+    *arguments: str, inventory: Path = INVENTORY, environment: dict[str, str] | None = None, plain: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run ansible-playbook, on the lab where no other inventory is given."""
+    """Run ansible-playbook, on the lab where no other inventory is given. What it did is read by tests/verify/runs.py;
+    with `plain` the output is what a user sees."""
     return subprocess.run(
         ["ansible-playbook", "-i", str(inventory), *arguments],
         cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false", **(environment or {})},
+        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false", **({} if plain else JSONL), **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

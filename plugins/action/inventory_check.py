@@ -100,8 +100,15 @@ class ActionModule(ActionBase):
             return {
                 "failed": True,
                 "msg": "\n".join([f"The inventory needs correcting, in {len(lines)} places:", *lines, *said]),
+                "problems": by_sentence(problems),
+                "notes": by_sentence(notes),
             }
-        return {"changed": False, "msg": [f"{len(hosts)} hosts: nothing is wrong with the inventory.", *said]}
+        return {
+            "changed": False,
+            "msg": [f"{len(hosts)} hosts: nothing is wrong with the inventory.", *said],
+            "problems": [],
+            "notes": by_sentence(notes),
+        }
 
     def _specification(self, role: str) -> dict[str, Any]:
         """All options of a role, of all its entry points."""
@@ -203,10 +210,17 @@ class ActionModule(ActionBase):
             return {}
 
 
-def together(told: list[tuple[str, str]]) -> list[str]:
-    """Lines, one for each sentence, with the hosts that it is true of."""
+def by_sentence(told: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return each sentence once, as `text`, with the `hosts` that it is true of; some are of no single host."""
     hosts: dict[str, list[str]] = {}
     for name, sentence in told:
-        hosts.setdefault(sentence, []).append(name)
-    named = {sentence: ", ".join(name for name in names if name) for sentence, names in hosts.items()}
-    return [f"{names}: {sentence}." if names else f"{sentence}." for sentence, names in named.items()]
+        hosts.setdefault(sentence, []).extend([name] if name else [])
+    return [{"hosts": names, "text": sentence} for sentence, names in hosts.items()]
+
+
+def together(told: list[tuple[str, str]]) -> list[str]:
+    """Return the same as lines."""
+    return [
+        f"{', '.join(said['hosts'])}: {said['text']}." if said["hosts"] else f"{said['text']}."
+        for said in by_sentence(told)
+    ]

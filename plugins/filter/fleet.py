@@ -29,6 +29,26 @@ def rolling_failures(play: list[str], batch: list[str], hostvars: Mapping[str, M
     return [name for name in earlier if "serve_outcome" not in hostvars[name]]
 
 
+def serve_results(boards: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return name, state (serves, failed, lost or untouched) and a sentence for each board; boards as below."""
+    words = {
+        "lost": "went away while it was changed: see to it, and run site.yml again, which ends that",
+        "untouched": "not touched, because another board failed",
+    }
+    results = []
+    for board in boards:
+        failure = str(board.get("serve_failure", "")).strip().splitlines()
+        name = board["inventory_hostname"]
+        if failure:
+            results.append((name, "failed", failure[0].removeprefix(f"{name}: ")))
+        elif "serve_outcome" in board:
+            results.append((name, "serves", str(board["serve_outcome"])))
+        else:
+            state = "lost" if board.get("serve_begun") else "untouched"
+            results.append((name, state, words[state]))
+    return results
+
+
 def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
     """One line for each board that was to change: what it serves now, or why it does not.
 
@@ -36,16 +56,11 @@ def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
         boards: variables of the boards; `serve_begun` where its turn came, `serve_outcome` where the change went well,
             `serve_failure` where it did not.
     """
-    away = "went away while it was changed: see to it, and run site.yml again, which ends that"
     lines = []
     changed = []
-    for board in boards:
-        failure = str(board.get("serve_failure", "")).strip().splitlines()
-        name = board["inventory_hostname"]
-        said = failure[0].removeprefix(f"{name}: ") if failure else ""
-        untouched = away if board.get("serve_begun") else "not touched, because another board failed"
-        lines.append(f"{name}: {said or board.get('serve_outcome', untouched)}")
-        if not failure and "serve_outcome" in board:
+    for name, state, said in serve_results(boards):
+        lines.append(f"{name}: {said}")
+        if state == "serves":
             changed.append(name)
     if changed and len(changed) < len(lines):
         lines.append(

@@ -125,22 +125,22 @@ class Server:
             self.process.kill()
             self.process.wait()
 
-    def complain(self, what: str) -> SelfTestError:
+    def complain(self, code: str, what: str) -> SelfTestError:
         self.end()
         lines = self.output.read_text(encoding="utf-8", errors="replace").split("\n")
         last = "\n".join(line for line in lines if line.strip())[-4000:].split("\n")[-LAST_LINES:]
         said = "\n".join(last)
-        return SelfTestError(f"{what}. The last lines of {' '.join(self.argv)}:\n{said or '(none)'}")
+        return SelfTestError(f"{what}. The last lines of {' '.join(self.argv)}:\n{said or '(none)'}", code)
 
     def left(self) -> float:
         """Seconds until the time is over. Raises SelfTestError where the server has ended or the time is over."""
         code = self.process.poll()
         if code is not None:
             how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"code {code}"
-            raise self.complain(f"llama-server ended with {how}")
+            raise self.complain("ended", f"llama-server ended with {how}")
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise self.complain("llama-server took too long")
+            raise self.complain("timeout", "llama-server took too long")
         return left
 
     def request(self, path: str, body: dict[str, Any] | None, timeout: float) -> tuple[int, bytes]:
@@ -183,9 +183,9 @@ class Server:
         except (OSError, ValueError, http.client.HTTPException) as error:
             time.sleep(0.1)  # a server that dies closes its connections first
             self.left()
-            raise self.complain(f"llama-server gave no answer ({error!r})") from error
+            raise self.complain("no-answer", f"llama-server gave no answer ({error!r})") from error
         if not isinstance(reply, dict):
-            raise self.complain(f"llama-server answered {status} {data[:200]!r}")
+            raise self.complain("status", f"llama-server answered {status} {data[:200]!r}")
         return reply
 
 
@@ -197,8 +197,9 @@ def golden(program: Path, work: Path, deadline: float) -> dict[str, Any]:
         answer = str(server.complete(selftest.GOLDEN_PROMPT, len(selftest.GOLDEN_ANSWER)).get("content"))
         if answer != selftest.GOLDEN_ANSWER:
             raise server.complain(
+                "golden",
                 f"the model that recites the alphabet answered {selftest.GOLDEN_PROMPT!r} with {answer!r} instead of "
-                f"{selftest.GOLDEN_ANSWER!r}: this release computes wrongly on this host"
+                f"{selftest.GOLDEN_ANSWER!r}: this release computes wrongly on this host",
             )
     return {"expected": selftest.GOLDEN_ANSWER, "answer": answer, "ok": True}
 
@@ -214,13 +215,17 @@ def measure(program: Path, work: Path, deadline: float, types: list[str]) -> dic
         expected = selftest.probe_text(selftest.STEPS + 1)
         if generated.get("content") != expected:
             said = generated.get("content")
-            raise server.complain(f"the probe answered {said!r} instead of {expected!r}: this release computes wrongly")
+            raise server.complain(
+                "probe", f"the probe answered {said!r} instead of {expected!r}: this release computes wrongly"
+            )
         for step in range(1, selftest.STEPS + 1):
             prompt = [*plan.prompt, *(token % selftest.CYCLE for token in range(step))]
             reply = server.complete(prompt, 1, plan.vocabulary)
             processed = reply.get("timings", {}).get("prompt_n")
             if processed != len(prompt):
-                raise server.complain(f"of a prompt of {len(prompt)} tokens llama-server computed {processed}")
+                raise server.complain(
+                    "prompt", f"of a prompt of {len(prompt)} tokens llama-server computed {processed}"
+                )
             pairs.append((selftest.logits(generated, step, plan), selftest.logits(reply, 0, plan)))
     return selftest.errors(pairs, plan)
 

@@ -161,11 +161,12 @@ SHOWN = 20  # of the tensors that differ
 
 
 class ModelError(Exception):
-    """The model cannot be made or published; ``argument`` names the option to change."""
+    """The model cannot be made or published; ``argument`` names the option to change, ``code`` what is wrong."""
 
-    def __init__(self, argument: str, text: str) -> None:
+    def __init__(self, argument: str, text: str, code: str) -> None:
         super().__init__(text)
         self.argument = argument
+        self.code = code
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -220,7 +221,9 @@ class Model:
         self.job = Path(params["root"]) / ".jobs" / "quantize"
         for made in (self.path, self.part):
             if any(Path(part).resolve() == made.resolve() for part in part_locations(str(self.source))):
-                raise ModelError("source", f"{self.source} is where the model itself would be made; put it elsewhere")
+                raise ModelError(
+                    "source", f"{self.source} is where the model itself would be made; put it elsewhere", "place"
+                )
 
     def _origin(self, argument: str) -> dict[str, str]:
         """Where a file was fetched from, without what may be secret in a URL."""
@@ -231,7 +234,9 @@ class Model:
         paths = [Path(part) for part in part_locations(str(self.source))]
         wanted = [sha256.lower() for sha256 in self.params["source_sha256"]]
         if wanted and len(wanted) != len(paths):
-            raise ModelError("source_sha256", f"{self.source} has {len(paths)} parts: give a sha256 for each, or none")
+            raise ModelError(
+                "source_sha256", f"{self.source} has {len(paths)} parts: give a sha256 for each, or none", "count"
+            )
         parts = [self._stamped(path, "source", keep) for path in paths]
         for path, part, sha256 in zip(paths, parts, wanted):
             if part["sha256"] != sha256:
@@ -239,6 +244,7 @@ class Model:
                     "source_sha256",
                     f"{path} has the sha256 {part['sha256']}, not {sha256}: "
                     "it is damaged or another file; get it again, or correct the number",
+                    "sum",
                 )
         if len(parts) == 1:
             return parts[0]
@@ -254,7 +260,7 @@ class Model:
             sha256, _ = stamped_sha256(path, stamp_path(root, path), keep)
             return {"sha256": sha256, "size": path.stat().st_size, "file": path.name}
         except OSError as error:
-            raise ModelError(argument, str(error)) from None
+            raise ModelError(argument, str(error), "file") from None
 
     def standing(self) -> dict[str, Any]:
         """The manifest, if the model is finished."""
@@ -272,6 +278,7 @@ class Model:
             raise ModelError(
                 "engine_root",
                 f"{program} is not there; add llama-quantize to ik_llama_build_targets and run playbooks/build.yml",
+                "program",
             )
         command = quantize_argv(
             self.plan.recipe,
@@ -321,13 +328,14 @@ class Model:
         """Compare what was made with what was predicted, then name it, write the manifest, move the pointer."""
         if not self.part.exists():
             raise ModelError(
-                "source", f"{self.part} was not made; source, recipe or engine changed meanwhile: run again"
+                "source", f"{self.part} was not made; source, recipe or engine changed meanwhile: run again", "part"
             )
         size = self.part.stat().st_size
+        code = "differs"
         try:
             wrong = differences(self.plan.prediction, read_gguf(self.part), size)
         except GGUFError as error:
-            wrong = [str(error)]
+            wrong, code = [str(error)], error.code
         if wrong:
             self.part.unlink()
             more = f"\nand {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
@@ -337,6 +345,7 @@ class Model:
                 + "\n".join(wrong[:SHOWN])
                 + more
                 + "\nWhere the engine does so on purpose, say it in the recipe under 'engine'.",
+                code,
             )
         self.part.chmod(0o644)
         with self.part.open("rb") as file:
@@ -380,14 +389,16 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     if remote and module.check_mode:
         return {"changed": True, "key": "", "finished": False, "diff": diff}
     if remote:
-        raise ModelError("source", "it is not fetched yet")
+        raise ModelError("source", "it is not fetched yet", "not-fetched")
     release = read_json(Path(params["engine_root"]) / "current" / "release.json")
     if not {"commit", "key"} <= set(release):
         if module.check_mode:
             module.warn(f"{params['engine_root']}/current has no engine release yet; with one, the model would be made")
             return {"changed": True, "key": "", "finished": False, "diff": diff}
         raise ModelError(
-            "engine_root", f"{params['engine_root']}/current has no engine release; make it with playbooks/build.yml"
+            "engine_root",
+            f"{params['engine_root']}/current has no engine release; make it with playbooks/build.yml",
+            "release",
         )
 
     model = Model(params, plan, release, keep=not module.check_mode)

@@ -55,7 +55,7 @@ plans:
   description:
     - Name of the recipe or file type to what M(gguf_plan) returns as its plan, with C(kind) (V(recipe) or
       V(file type)) and C(exact), whether the file's size is known to the byte. Where there is no plan, only C(kind) and
-      C(problem).
+      C(problem) and C(place) (the key of the recipe that it is about).
   returned: success
   type: dict
 source:

@@ -150,11 +150,16 @@ IDLE_ATTEMPTS = 2
 
 
 class SourceError(Exception):
-    """The file cannot be had; ``argument`` names the option to change."""
+    """The file cannot be had; ``argument`` names the option to change, ``code`` is one word for what is wrong.
 
-    def __init__(self, argument: str, text: str) -> None:
+    ``rc`` is the code that aria2 ended with, 0 where it did not run.
+    """
+
+    def __init__(self, argument: str, text: str, code: str, rc: int = 0) -> None:
         super().__init__(text)
         self.argument = argument
+        self.code = code
+        self.rc = rc
 
 
 class Source:
@@ -170,11 +175,11 @@ class Source:
             self.urls = part_locations(self.url)
             names = [file_name(url) for url in self.urls]
         except (GGUFError, FetchError) as error:
-            raise SourceError("location", str(error)) from None
+            raise SourceError("location", str(error), error.code) from None
         given = [sha256.lower() for sha256 in params["sha256"]]
         if given and (len(given) != len(self.urls) or not all(map(SHA256.fullmatch, given))):
             raise SourceError(
-                "sha256", f"{shown(self.url)} has {len(self.urls)} files: give a sha256 for each, or none"
+                "sha256", f"{shown(self.url)} has {len(self.urls)} files: give a sha256 for each, or none", "count"
             )
         # What the repository told is kept, for a revision that cannot move and for when nobody answers.
         self.note = self.root / ".sources" / (content_key({"urls": list(self.urls)}) + ".json")
@@ -211,10 +216,8 @@ class Source:
             if noted:
                 self.warn(f"{error}. What it told before is taken as still true.")
                 return noted
-            argument = (
-                "token" if error.status in (401, 403) else "sha256" if "must be given" in str(error) else "location"
-            )
-            raise SourceError(argument, str(error)) from None
+            argument = "token" if error.status in (401, 403) else "sha256" if error.code == "sha256" else "location"
+            raise SourceError(argument, str(error), error.code) from None
 
     def place(self, remote: Remote) -> Path:
         return self.folder / remote.name
@@ -248,6 +251,7 @@ class Source:
                 "root",
                 f"{self.root} has {room >> 20} MiB free, and {need >> 20} MiB of {shown(self.url)} are still to be "
                 "fetched; remove what is not needed there, or name a folder on a larger disk",
+                "room",
             )
 
     @property
@@ -257,14 +261,16 @@ class Source:
     def prepare(self, missing: list[Remote]) -> list[str]:
         """Write aria2's input file, readable by nobody else, and return the command."""
         if not shutil.which("aria2c"):
-            raise SourceError("location", "aria2c, which fetches it, is not installed; install aria2 and run again")
+            raise SourceError(
+                "location", "aria2c, which fetches it, is not installed; install aria2 and run again", "program"
+            )
         make_folder(self.folder)
         make_folder(self.job)
         if not locked(str(self.job)):
             try:
                 links = [link(remote.url, self.token) for remote in missing]
             except FetchError as error:
-                raise SourceError("location", str(error)) from None
+                raise SourceError("location", str(error), error.code) from None
             write_file(self.input_file, aria2_input(missing, links, self.folder, self.token), 0o600)
         return aria2_argv(self.input_file, self.params["connections"])
 
@@ -281,11 +287,14 @@ class Source:
             for remote in wrong:
                 self.part(remote).unlink()
                 Path(f"{self.part(remote)}.aria2").unlink(missing_ok=True)
+            told = "given" if self.files[0].told == "given" else "told by the repository"
             raise SourceError(
                 "sha256",
                 f"{' or '.join(remote.name for remote in wrong)} has not the sha256 that was "
-                f"{self.files[0].told} ({', '.join(remote.sha256 for remote in wrong)}); it is removed. "
+                f"{told} ({', '.join(remote.sha256 for remote in wrong)}); it is removed. "
                 "Correct the number, or find out why the server sends another file",
+                "sum",
+                code,
             )
         if code in AGAIN:
             return self._again(missing, code)
@@ -294,6 +303,8 @@ class Source:
                 "location",
                 f"{shown(self.url)}: {MEANING.get(code, f'aria2 was ended (code {code})')}; "
                 "what was fetched so far is kept, run again to go on",
+                "ended",
+                code,
             )
         for remote in missing:
             part = self.part(remote)
@@ -330,6 +341,8 @@ class Source:
                 "location",
                 f"{shown(self.url)} cannot be fetched: {IDLE_ATTEMPTS + 1} attempts brought nothing more (aria2 ended "
                 f"with code {code}, its words are in {self.job}/log); what came so far is kept, run again to go on",
+                "idle",
+                code,
             )
         write_file(count, json.dumps({"left": left, "idle": idle}) + "\n")
         return f"aria2 ended with code {code}, {left} bytes are missing"

@@ -237,8 +237,9 @@ class Deployments:
         self.unit_path = Path(module.params["unit_path"])
         self.missing: list[str] = []
 
-    def fail(self, message: str) -> NoReturn:
-        self.module.fail_json(msg=message)
+    def fail(self, argument: str, message: str) -> NoReturn:
+        """Fail; `argument` names the option that is about what is wrong."""
+        self.module.fail_json(msg=message, argument=argument)
         raise AssertionError  # fail_json does not return
 
     def folder(self, key: str) -> Path:
@@ -333,7 +334,10 @@ class Deployments:
             if not self.outdated(wanted, found.get("key" if what == "engine release" else "sha256")):
                 return found
         if not self.module.check_mode:
-            self.fail(f"there is no {what} at {pointer}: run the playbook that makes it first (site.yml runs them all)")
+            self.fail(
+                "engine" if what == "engine release" else "model",
+                f"there is no {what} at {pointer}: run the playbook that makes it first (site.yml runs them all)",
+            )
         self.missing.append(what)
         return {}
 
@@ -406,11 +410,12 @@ class Deployments:
             )
             found = complaint(asked.stdout)
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            self.fail(f"{argv[0]} does not run here: {error}")
+            self.fail("engine", f"{argv[0]} does not run here: {error}")
         if found:
             self.fail(
+                "arguments",
                 f"llama-server of this engine release refuses its arguments: {found}. Correct llama_server_extra or the"
-                " option named, or set ik_llama_build_version to an engine that has it; see llama-server --help"
+                " option named, or set ik_llama_build_version to an engine that has it; see llama-server --help",
             )
 
     def make(self, folder: Path, engine: Path, model: Path, script: str, manifest: dict[str, Any]) -> None:
@@ -439,7 +444,7 @@ class Deployments:
             return there
         folder = self.folder(key)
         if not (folder / "deployment.json").exists():
-            self.fail(f"there is no finished deployment {key} in {folder.parent}")
+            self.fail("deployment", f"there is no finished deployment {key} in {folder.parent}")
         unit = text_of(folder / self.unit_path.name)
         old = self.pointed("current")
         moved = old != key or unit != text_of(self.unit_path)

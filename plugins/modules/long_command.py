@@ -77,6 +77,10 @@ cpu_seconds:
   description: CPU time of the command and its children.
   type: float
   returned: always
+code:
+  description: One word for what keeps the job from being started or followed, like C(busy) or C(killed).
+  type: str
+  returned: failure
 attached:
   description: Whether the command was already running.
   type: bool
@@ -106,7 +110,11 @@ PROGRESS_BYTES = (TAIL_BYTES, 1 << 20, 8 << 20)
 
 
 class JobError(Exception):
-    """The job cannot be started or followed; the text says why and what to do."""
+    """The job cannot be started or followed; the text says why and what to do, ``code`` is one word for it."""
+
+    def __init__(self, text: str, code: str) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 def read_json(path: str) -> dict[str, Any] | None:
@@ -215,20 +223,21 @@ def wait_for_orphans(directory: str, pid: int) -> int | None:
 def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict[str, Any]:
     """Start the command, or attach to the same one; return the job with ``attached``."""
     if not shutil.which(argv[0]):
-        raise JobError(f"{argv[0]} is not installed; install it and run again")
+        raise JobError(f"{argv[0]} is not installed; install it and run again", "program")
     os.makedirs(directory, exist_ok=True)
     job_path = os.path.join(directory, "job.json")
     lock = take_lock(directory)
     if lock is None:
         running = read_json(job_path)
         if running is None:
-            raise JobError(f"{directory}/lock is held by an unknown process; end it, run again")
+            raise JobError(f"{directory}/lock is held by an unknown process; end it, run again", "unknown")
         if running["argv"] != argv or running["chdir"] != chdir:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(running["started"]))
             raise JobError(
                 f"{directory} is busy since {since} with another command, pid {running['pid']}: "
                 f"{shlex.join(running['argv'])}. Wait for it, or end it with: "
-                f"kill -- -{running['pid']}"
+                f"kill -- -{running['pid']}",
+                "busy",
             )
         lock = wait_for_orphans(directory, running["pid"])
         if lock is None:
@@ -256,7 +265,7 @@ def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict
     os.close(told)
     os.close(lock)
     if not os.read(ready, 1):
-        raise JobError(f"cannot write {job_path}; make room and run again")
+        raise JobError(f"cannot write {job_path}; make room and run again", "room")
     os.close(ready)
     return {**(read_json(job_path) or {}), "attached": False}
 
@@ -269,13 +278,14 @@ def look(directory: str, job_id: str, wait: float) -> dict[str, Any]:
         ended = read_json(os.path.join(directory, "exit.json"))
         job = read_json(os.path.join(directory, "job.json"))
         if job is None or job["id"] != job_id:
-            raise JobError(f"another command was started in {directory} meanwhile")
+            raise JobError(f"another command was started in {directory} meanwhile", "replaced")
         if ended is not None and ended["id"] == job_id:
             break
         if not held:
             raise JobError(
                 f"the command was killed, with its supervisor (pid {job['pid']}), before it could "
-                f"report its end; run again. Its log: {os.path.join(directory, 'log')}"
+                f"report its end; run again. Its log: {os.path.join(directory, 'log')}",
+                "killed",
             )
         if time.monotonic() >= deadline:
             break
@@ -322,6 +332,7 @@ def main() -> None:
     except JobError as error:
         module.fail_json(
             msg=f"{params['name']}: {error}",
+            code=error.code,
             tail=tail(read_tail(os.path.join(params["directory"], "log"))),
         )
     except OSError as error:

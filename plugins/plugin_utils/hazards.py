@@ -113,7 +113,8 @@ def of_deployment(
 
     Returns:
         For each: ``id`` (``self-test`` where no entry knows of it), ``state`` (see above), ``objection`` (whether it
-        speaks against the deployment), ``types`` (those concerned) and ``text``: what, how bad, and what to do.
+        speaks against the deployment), ``types`` (those concerned), ``errors`` (measured, by type) and ``text``: what,
+        how bad, and what to do.
     """
     counts = counted(types)
     self_test = release.get("self_test") or {}
@@ -142,6 +143,7 @@ def of_deployment(
                 "state": state,
                 "objection": objection,
                 "types": sorted(kinds),
+                "errors": {kind: measured[kind]["error"] for kind in kinds if kind in measured},
                 "text": " ".join(parts),
             }
         )

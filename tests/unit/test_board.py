@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import (
+    board_faults,
     board_problems,
     board_warnings,
     cpu_features,
@@ -21,6 +22,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import 
     throttled,
     virtualization,
 )
+from naming import unnamed
 
 BOARD = {
     "architecture": "aarch64",
@@ -90,19 +92,19 @@ def test_installed_packages_are_those_that_dpkg_calls_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "names"),
     [
-        ({"architecture": "x86_64"}, "it is x86_64, not aarch64 (pi_base_architectures)"),
-        ({"cpu_features": ["asimd"]}, "no dot-product"),
-        ({"memory_mib": 900}, "900 MiB of memory, and 1800 MiB"),
-        ({"disk_free_mib": 3}, "/var/lib has 3 MiB free"),
-        ({"need": "/boot/firmware/config.txt"}, "there is no /boot/firmware/config.txt (pi_base_config_txt_path)"),
+        ({"architecture": "x86_64"}, ["x86_64", "aarch64", "pi_base_architectures"]),
+        ({"cpu_features": ["asimd"]}, ["asimddp"]),
+        ({"memory_mib": 900}, [900, 1800, "pi_base_min_memory_mib"]),
+        ({"disk_free_mib": 3}, ["/var/lib", 3, 1024, "pi_base_min_disk_mib"]),
+        ({"need": "/boot/firmware/config.txt"}, ["/boot/firmware/config.txt", "pi_base_config_txt_path"]),
     ],
 )
-def test_each_problem_is_named(change: dict[str, Any], words: str) -> None:
+def test_each_problem_is_named(change: dict[str, Any], names: list[Any]) -> None:
     problems = board_problems({**BOARD, **change}, {**NEED, "config_txt": change.get("need", "")})
     assert len(problems) == 1
-    assert words in problems[0]
+    assert unnamed(problems[0], *names) == []
 
 
 def test_a_good_board_has_no_problem() -> None:
@@ -205,32 +207,39 @@ def test_nothing_is_said_of_a_board_that_is_fine_or_cannot_know(board: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "fault", "names"),
     [
-        ({"throttled": throttled("throttled=0x10001")}, "under-voltage now: use a power supply of 5 V and 5 A"),
-        ({"throttled": throttled("throttled=0x10000")}, "under-voltage since its start"),
-        ({"throttled": throttled("throttled=0x60006")}, "frequency capped, throttled now: it computes slower"),
-        ({"throttled": throttled("throttled=0x80000")}, "soft temperature limit since its start"),
-        ({"temperature_c": 84.9}, "85 C, and slows down from 80"),
-        ({"cooling": {"fan": False, "rpm": None, "state": None}}, "active cooler"),
-        ({"time_synchronised": False}, "timedatectl set-ntp true"),
-        ({"storage": {"kind": "sd", "name": "SC16G", "speed": "C4", "slow": True}}, "SD card SC16G is slow (C4)"),
-        ({"storage": {"kind": "usb", "name": "X", "speed": "USB 480 Mbit/s", "slow": True}}, "USB 480 Mbit/s"),
+        ({"throttled": throttled("throttled=0x10001")}, "voltage-now", ["under-voltage"]),
+        ({"throttled": throttled("throttled=0x10000")}, "voltage-since-boot", ["under-voltage"]),
+        ({"throttled": throttled("throttled=0x60006")}, "slow-now", ["frequency capped", "throttled"]),
+        ({"throttled": throttled("throttled=0x80000")}, "slow-since-boot", ["soft temperature limit"]),
+        ({"temperature_c": 84.9}, "hot", [85, 80]),
+        ({"cooling": {"fan": False, "rpm": None, "state": None}}, "no-fan", ["pi_base_config_txt"]),
+        ({"time_synchronised": False}, "clock", ["timedatectl set-ntp true"]),
+        ({"storage": {"kind": "sd", "name": "SC16G", "speed": "C4", "slow": True}}, "slow-sd", ["SC16G", "C4"]),
+        (
+            {"storage": {"kind": "usb", "name": "X", "speed": "USB 480 Mbit/s", "slow": True}},
+            "slow-usb",
+            ["X", "USB 480 Mbit/s"],
+        ),
         (
             {"storage": {"kind": "sd", "name": "S", "speed": "", "slow": False}, "swap_files": ["/var/swap"]},
-            "it swaps to its SD card (/var/swap)",
+            "sd-swap",
+            ["/var/swap", "pi_base_swap"],
         ),
-        ({"page_size": 4096}, "pages of 4 KiB"),
-        ({"cgroup_controllers": ["cpu", "io", "pids"]}, "add cgroup_enable=memory to the line"),
-        ({"eeprom_date": "2024-09-23"}, "its EEPROM is of 2024-09-23"),
-        ({"numa_nodes": 1}, "SDRAM_BANKLOW=3"),
-        ({"reboot_pending": ["config.txt (pi_base)"]}, "it must be restarted, for config.txt (pi_base)"),
+        ({"page_size": 4096}, "page-size", [4, 16]),
+        ({"cgroup_controllers": ["cpu", "io", "pids"]}, "cgroup-memory", ["cgroup_enable=memory"]),
+        ({"eeprom_date": "2024-09-23"}, "eeprom", ["2024-09-23"]),
+        ({"numa_nodes": 1}, "sdram-banks", ["SDRAM_BANKLOW=3"]),
+        ({"reboot_pending": ["config.txt (pi_base)"]}, "reboot", ["config.txt", "pi_base_allow_reboot"]),
     ],
 )
-def test_each_warning_is_one_sentence(change: dict[str, Any], words: str) -> None:
-    said = board_warnings({**FINE, **change})
-    assert len(said) == 1
-    assert words in said[0]
+def test_each_warning_is_told_once(change: dict[str, Any], fault: str, names: list[Any]) -> None:
+    board = {**FINE, **change}
+    ((found, sentence),) = board_faults(board)
+    assert found == fault
+    assert unnamed(sentence, *names) == []
+    assert board_warnings(board) == [sentence]
 
 
 def test_banks_that_suit_a_kernel_without_numa_are_no_reason_to_warn() -> None:

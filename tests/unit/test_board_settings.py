@@ -17,6 +17,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import 
     board_steps,
     config_lines,
 )
+from naming import unnamed
 
 BOARD: dict[str, Any] = {
     "governor": "ondemand",
@@ -63,11 +64,9 @@ def test_a_new_board_gets_the_defaults_once() -> None:
     )
     assert "vm.swappiness = 10" in files(steps["sysctl"])[SYSCTL]
     assert "SystemMaxUse=200M" in files(steps["journald"])[JOURNAL]
-    assert [step["say"] for step in steps.values()] == [
-        "governor ondemand becomes performance",
-        "swappiness 60 becomes 10",
-        "the journal gets 200 MiB",
-    ]
+    assert unnamed(steps["governor"]["say"], "governor", "ondemand", "performance") == []
+    assert unnamed(steps["sysctl"]["say"], "swappiness", 60, 10) == []
+    assert unnamed(steps["journald"]["say"], "journal", 200) == []
     assert board_steps(after(BOARD, steps, governor="performance", swappiness=10), DEFAULTS) == {}
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from naming import unnamed
 
 
 class Module:
@@ -28,8 +29,10 @@ def test_an_engine_in_use_stays_and_check_mode_says_what_would_go(plugin: Any, t
     (root / "releases/0123456789ab").mkdir(parents=True)
     user = tmp_path / "current"
     user.symlink_to(root / "releases/0123456789ab")
-    with pytest.raises(RuntimeError, match="is in use by"):
+    with pytest.raises(RuntimeError) as refused:
         remove(Module([str(user)], check_mode=False), str(root))
+    assert unnamed(refused.value, root, user) == []
+    assert root.exists()
     # In check mode the server, which is removed first, is still there.
     with pytest.raises(SystemExit) as told:
         remove(Module([str(user)], check_mode=True), str(root))

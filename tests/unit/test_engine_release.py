@@ -8,6 +8,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from naming import unnamed
 
 BOARDS = {"ansible_play_batch": ["pi-01", "pi-02"]}
 
@@ -50,18 +51,12 @@ def test_who_asks_later_or_asks_else_gets_another(ask: Callable[..., dict[str, A
     assert ask({"key": "second"}, **other) == {"key": "second"}
 
 
-@pytest.mark.parametrize(
-    ("error", "told"),
-    [
-        (AnsibleConnectionFailure("no route"), "builder cannot be reached: no route"),
-        (AnsibleError("wrong password"), "builder: wrong password"),
-    ],
-)
-def test_a_host_that_cannot_be_asked_is_tried_once(
-    ask: Callable[..., dict[str, Any]], error: AnsibleError, told: str
-) -> None:
-    assert ask(error) == {"failed": True, "msg": told}
-    assert ask({"key": "first"}) == {"failed": True, "msg": told}
+@pytest.mark.parametrize("error", [AnsibleConnectionFailure("no route"), AnsibleError("wrong password")])
+def test_a_host_that_cannot_be_asked_is_tried_once(ask: Callable[..., dict[str, Any]], error: AnsibleError) -> None:
+    answer = ask(error)
+    assert answer["failed"] is True
+    assert unnamed(answer["msg"], "builder", error.message) == []
+    assert ask({"key": "first"}) == answer
 
 
 def test_a_board_that_compiles_for_itself_and_is_away_is_unreachable(ask: Callable[..., dict[str, Any]]) -> None:

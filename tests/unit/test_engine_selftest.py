@@ -11,7 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import SelfTestError
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest import (
+    GOLDEN_ANSWER,
+    GOLDEN_PROMPT,
+    SelfTestError,
+)
+from naming import unnamed
 
 Plugin = Callable[[str, str], ModuleType]
 
@@ -41,11 +46,11 @@ def python(folder: Path, act: str) -> Path:
     return program(folder, f'exec {sys.executable} {folder}/server.py "$@"')
 
 
-def golden(plugin: Plugin, path: Path, seconds: float) -> str:
+def golden(plugin: Plugin, path: Path, seconds: float) -> SelfTestError:
     """The complaint."""
     with pytest.raises(SelfTestError) as caught:
         plugin("modules", "engine_selftest").golden(path, path.parent, time.monotonic() + seconds)
-    return str(caught.value)
+    return caught.value
 
 
 def gone(folder: Path) -> bool:
@@ -58,36 +63,40 @@ def gone(folder: Path) -> bool:
 
 def test_last_words_of_a_server_that_ends(plugin: Plugin, tmp_path: Path) -> None:
     said = golden(plugin, program(tmp_path, "echo loading; echo error: unknown architecture >&2; exit 3"), 20)
-    assert "llama-server ended with code 3" in said
-    assert said.endswith("loading\nerror: unknown architecture")
+    assert said.code == "ended"
+    assert unnamed(said, "llama-server", 3) == []
+    assert str(said).endswith("loading\nerror: unknown architecture")
     assert gone(tmp_path)
 
 
 def test_a_signal_has_its_name(plugin: Plugin, tmp_path: Path) -> None:
-    assert "signal 4 (SIGILL)" in golden(plugin, program(tmp_path, "kill -ILL $$"), 20)
+    said = golden(plugin, program(tmp_path, "kill -ILL $$"), 20)
+    assert said.code == "ended"
+    assert unnamed(said, 4, "SIGILL") == []
 
 
 def test_a_server_that_hangs_is_ended(plugin: Plugin, tmp_path: Path) -> None:
     begun = time.monotonic()
-    assert "took too long" in golden(plugin, program(tmp_path, "exec sleep 60"), 1)
+    assert golden(plugin, program(tmp_path, "exec sleep 60"), 1).code == "timeout"
     assert time.monotonic() - begun < 10
     assert gone(tmp_path)
 
 
 def test_a_server_that_hangs_when_asked_is_ended(plugin: Plugin, tmp_path: Path) -> None:
-    assert "took too long" in golden(plugin, python(tmp_path, "import time; time.sleep(60)"), 3)
+    assert golden(plugin, python(tmp_path, "import time; time.sleep(60)"), 3).code == "timeout"
     assert gone(tmp_path)
 
 
 def test_a_server_that_dies_when_asked(plugin: Plugin, tmp_path: Path) -> None:
     said = golden(plugin, python(tmp_path, 'print("no memory", flush=True); import os; os._exit(1)'), 20)
-    assert "llama-server ended with code 1" in said
-    assert "no memory" in said
+    assert said.code == "ended"
+    assert unnamed(said, 1, "no memory") == []
 
 
 def test_another_answer_is_a_failure(plugin: Plugin, tmp_path: Path) -> None:
     said = golden(plugin, python(tmp_path, "pass"), 20)
-    assert "answered 'q' with 'abc' instead of 'rstuvwxyzabcdefghijklmnopq'" in said
+    assert said.code == "golden"
+    assert unnamed(said, GOLDEN_PROMPT, "abc", GOLDEN_ANSWER) == []
     assert gone(tmp_path)
 
 

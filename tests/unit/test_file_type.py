@@ -8,6 +8,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Ten
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import RecipeError, plain, predict, quantize_argv
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
+from naming import unnamed
 
 SOURCE = read_header(stream(QWEN35_METADATA, qwen35_tensors("q8_0")))
 BLOCK = (256, 256)
@@ -127,5 +128,7 @@ def test_embedding_and_output(base: str, default: str, output: str, embedding: s
 def test_a_plain_file_type_is_called_without_options() -> None:
     argv = quantize_argv(plain("Q4_K_M", "qwen35moe"), "q", "in", "out", "", 0)
     assert argv == ["q", "--allow-requantize", "in", "out", "Q4_K_M"]
-    with pytest.raises(RecipeError, match="Q4_K_X"):
+    with pytest.raises(RecipeError) as caught:
         plain("Q4_K_X", "qwen35moe")
+    assert caught.value.place == "base"
+    assert unnamed(caught.value, "Q4_K_X") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from naming import unnamed
 
 
 @pytest.fixture
@@ -35,10 +36,19 @@ def test_the_summary_has_a_line_for_each_board(fleet: Any) -> None:
         {"inventory_hostname": "c"},
         {"inventory_hostname": "d", "serve_begun": True},
     ]
-    assert fleet.serve_summary(boards).splitlines() == [
-        "a: serves deployment 1",
-        "b: deployment 1 does not serve",
-        "c: not touched, because another board failed",
-        "d: went away while it was changed: see to it, and run site.yml again, which ends that",
-        "To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit a",
+    results = fleet.serve_results(boards)
+    assert [(name, state) for name, state, _ in results] == [
+        ("a", "serves"),
+        ("b", "failed"),
+        ("c", "untouched"),
+        ("d", "lost"),
     ]
+    assert [text for _, _, text in results[:2]] == ["serves deployment 1", "deployment 1 does not serve"]
+    *lines, last = fleet.serve_summary(boards).splitlines()
+    assert lines == [f"{name}: {text}" for name, _, text in results]
+    assert unnamed(last, "ansible-playbook playbooks/rollback.yml --limit a") == []
+
+
+def test_where_all_went_well_or_nothing_did_there_is_nothing_to_take_back(fleet: Any) -> None:
+    good, bad = {"inventory_hostname": "a", "serve_outcome": "serves"}, {"inventory_hostname": "b"}
+    assert len(fleet.serve_summary([good]).splitlines()) == len(fleet.serve_summary([bad]).splitlines()) == 1

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.fleet_status import (
+    COLUMNS,
     changed_options,
     changes_text,
     duration,
+    kinds_of_changes,
     last_answer,
     pending_changes,
     status_rows,
     status_text,
 )
+from naming import unnamed
 
 DEPLOYMENT: dict[str, Any] = {
     "key": "k1",
@@ -53,22 +56,25 @@ def test_nothing_changes_where_all_is_as_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("serving", "wanted", "words"),
+    ("serving", "wanted", "kind", "names"),
     [
-        ({"deployment": {}}, {}, "everything: nothing is in service"),
-        ({}, {"engine": "e2"}, f"engine e1 -> e2 (commit {'c' * 12})"),
-        ({}, {"engine": ""}, f"engine e1 -> to be compiled (commit {'c' * 12})"),
-        ({}, {"sha256": "", "recipe": "lean"}, "model m1m1m1m1m1m1 -> by recipe lean, still to be made"),
-        ({}, {"sha256": "m2" * 32}, "model m1m1m1m1m1m1 -> m2m2m2m2m2m2 (recipe card)"),
-        ({}, {"arguments": [["--threads", "2"], ["--ctx-size", "16384"], ["--mlock"]]}, "--threads 3 -> 2"),
-        ({}, {"unit": "u2"}, "the systemd unit"),
-        ({}, {"watchdog": "w2"}, "the watchdog"),
-        ({"running": ""}, {}, "start of the service: it does not run"),
-        ({"running": "k0"}, {}, "start of the service: another deployment runs"),
-        ({"proven": "k0"}, {}, "proof: this deployment was never seen to answer"),
+        ({"deployment": {}}, {}, "everything", []),
+        ({}, {"engine": "e2"}, "engine", ["e1", "e2", "c" * 12]),
+        ({}, {"engine": ""}, "compile", ["e1", "c" * 12]),
+        ({}, {"sha256": "", "recipe": "lean"}, "quantize", ["m1" * 6, "lean"]),
+        ({}, {"sha256": "m2" * 32}, "model", ["m1" * 6, "m2" * 6, "card"]),
+        ({}, {"arguments": [["--threads", "2"], ["--ctx-size", "16384"], ["--mlock"]]}, "option", ["--threads", 3, 2]),
+        ({}, {"unit": "u2"}, "unit", []),
+        ({}, {"watchdog": "w2"}, "watchdog", []),
+        ({"running": ""}, {}, "start", []),
+        ({"running": "k0"}, {}, "restart", []),
+        ({"proven": "k0"}, {}, "verify", []),
     ],
 )
-def test_each_change_is_told(serving: dict[str, Any], wanted: dict[str, Any], words: str) -> None:
+def test_each_change_is_told(serving: dict[str, Any], wanted: dict[str, Any], kind: str, names: list[Any]) -> None:
+    ((found, words),) = kinds_of_changes({**SERVING, **serving}, {**WANTED, **wanted})
+    assert found == kind
+    assert unnamed(words, *names) == []
     assert pending_changes({**SERVING, **serving}, {**WANTED, **wanted}) == [words]
 
 
@@ -101,26 +107,44 @@ def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
+def cells(board: dict[str, Any]) -> dict[str, str]:
+    """The row of a board, by column."""
+    _, row = status_rows([board])
+    return dict(zip(COLUMNS, row))
+
+
 def test_a_row_says_all_of_a_board() -> None:
-    row = dict(zip(*status_rows([BOARD])))
-    assert row["temp"] == "61 C"
-    assert row["throttled"] == "no"
-    assert row["tokens/s"] == "4.53"
-    assert row["memory"] == "12700 of 16220 MiB"
-    assert row["disk free"] == "20.0 GiB"
+    row = cells(BOARD)
+    assert unnamed(row["temperature"], 61) == []
+    assert row["speed"] == "4.53"
+    assert unnamed(row["memory"], 12700, 16220, "MiB") == []
+    assert unnamed(row["disk"], "20.0", "GiB") == []
     assert row["up"] == "1d 1h"
     assert row["context"] == "16384"
-    assert row["site.yml would change"] == "nothing"
+    assert (row["board"], row["engine"], row["model"], row["recipe"]) == ("pi-01", "e1", "m1" * 6, "card")
+    other = cells({**BOARD, "changes": ["--threads 3 -> 2"]})
+    assert {column for column in COLUMNS if row[column] != other[column]} == {"changes"}
+    assert other["changes"] == "--threads 3 -> 2"
 
 
 def test_throttling_is_told_now_and_since_boot_and_unknown_is_not_no() -> None:
-    told = {"raw": 0x50001, "now": ["under-voltage"], "since_boot": ["under-voltage", "throttled"]}
-    facts = {**BOARD["board"], "throttled": told}
-    row = dict(zip(*status_rows([{**BOARD, "board": facts}])))
-    assert row["throttled"] == "under-voltage, throttled (since boot)"
-    facts = {**BOARD["board"], "throttled": {"raw": None, "now": [], "since_boot": []}, "temperature_c": None}
-    row = dict(zip(*status_rows([{**BOARD, "board": facts}])))
-    assert (row["throttled"], row["temp"]) == ("?", "?")
+    def throttled(raw: int | None, now: list[str], since_boot: list[str]) -> str:
+        facts = {**BOARD["board"], "throttled": {"raw": raw, "now": now, "since_boot": since_boot}}
+        return cells({**BOARD, "board": facts})["throttled"]
+
+    both = throttled(0x50001, ["under-voltage"], ["under-voltage", "throttled"])
+    assert unnamed(both, "under-voltage", "throttled") == []
+    assert both.count("under-voltage") == 1
+    different = {
+        both,
+        throttled(0x50000, [], ["under-voltage", "throttled"]),
+        throttled(0x50005, ["under-voltage", "throttled"], ["under-voltage", "throttled"]),
+        throttled(0, [], []),
+        throttled(None, [], []),
+    }
+    assert len(different) == 5
+    warm, unknown = (cells({**BOARD, "board": {**BOARD["board"], "temperature_c": at}}) for at in (0.0, None))
+    assert warm["temperature"] != unknown["temperature"]
 
 
 def test_what_cannot_be_told_takes_a_line_of_its_own() -> None:
@@ -130,8 +154,8 @@ def test_what_cannot_be_told_takes_a_line_of_its_own() -> None:
         {**BOARD, "name": "pi-03", "changes": ["--threads 3 -> 2"]},
     ]
     head, first, second, third = status_text(boards).splitlines()
-    assert head.startswith("board  service")
-    assert first.endswith("nothing")
+    assert unnamed(head, *COLUMNS.values()) == []
+    assert first.split()[0] == "pi-01"
     assert second == "pi-02  unreachable: no route to host"
     assert third.endswith("--threads 3 -> 2")
     assert changes_text(boards).splitlines()[1:] == ["pi-02: unreachable: no route to host", "pi-03: --threads 3 -> 2"]

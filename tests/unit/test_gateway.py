@@ -13,6 +13,7 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
     secret_files,
     shared_key,
 )
+from naming import named, unnamed
 
 CLIENT = "a-key-of-a-client-0123456789"
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----"
@@ -91,26 +92,35 @@ def test_nothing_speaks_against_a_safe_gateway() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "boards", "words"),
+    ("settings", "boards", "names"),
     [
-        ({}, [], "gateway_boards is empty"),
-        ({"api_keys": []}, BOARDS, "gateway_api_keys is empty"),
-        ({"api_keys": ["short"]}, BOARDS, "shorter than 16"),
-        ({"api_keys": ["a key with blanks in it"]}, BOARDS, "blanks"),
-        ({"tls_certificate": "", "tls_key": ""}, BOARDS, "gateway_tls_certificate is empty"),
-        ({"tls_key": ""}, BOARDS, "only one is set"),
-        ({"tls_certificate": "/etc/tls.pem"}, BOARDS, "must be the texts"),
-        ({"port": 0}, BOARDS, "gateway_port is 0"),
-        ({"metrics_port": 8443}, BOARDS, "are both 8443"),
-        ({}, [board("pi-01", host="127.0.0.1")], "pi-01 listens on 127.0.0.1 (llama_server_host)"),
-        ({}, [board("pi-01"), board("pi-02", api_keys=["x"])], "pi-01, pi-02 have no API key in common"),
-        ({"port": 8080}, [board("gateway")], "gateway_port is 8080, where llama-server of the same host listens"),
+        ({}, [], ["gateway_boards"]),
+        ({"api_keys": []}, BOARDS, ["gateway_host", "0.0.0.0", "gateway_api_keys"]),
+        ({"api_keys": ["short"]}, BOARDS, ["gateway_api_keys", 16]),
+        ({"api_keys": ["a key with blanks in it"]}, BOARDS, ["gateway_api_keys", 16]),
+        (
+            {"tls_certificate": "", "tls_key": ""},
+            BOARDS,
+            ["gateway_host", "0.0.0.0", "gateway_tls_certificate", "gateway_tls_key", "gateway_allow_plain_http"],
+        ),
+        ({"tls_key": ""}, BOARDS, ["gateway_tls_certificate", "gateway_tls_key"]),
+        ({"tls_certificate": "/etc/tls.pem"}, BOARDS, ["gateway_tls_certificate", "gateway_tls_key", "PEM"]),
+        ({"port": 0}, BOARDS, ["gateway_port", 0]),
+        ({"metrics_port": 8443}, BOARDS, ["gateway_port", "gateway_metrics_port", 8443]),
+        ({}, [board("pi-01", host="127.0.0.1")], ["pi-01", "llama_server_host", "127.0.0.1"]),
+        ({}, [board("pi-01"), board("pi-02", api_keys=["x"])], ["pi-01", "pi-02", "llama_server_api_keys"]),
+        ({"port": 8080}, [board("gateway")], ["gateway_port", 8080, "llama_server_port"]),
     ],
 )
-def test_what_is_refused(settings: dict[str, Any], boards: list[dict[str, Any]], words: str) -> None:
+def test_what_is_refused(settings: dict[str, Any], boards: list[dict[str, Any]], names: list[Any]) -> None:
     problems = gateway_problems(boards, {**SETTINGS, **settings}, "gateway")
     assert len(problems) == 1
-    assert words in problems[0]
+    assert unnamed(problems[0], *names) == []
+    # What it names is the fault's own: no variable that another fault of this list is about.
+    variables = ("boards", "host", "api_keys", "tls_certificate", "tls_key", "port", "metrics_port")
+    said = {f"gateway_{name}" for name in variables if named(problems[0], f"gateway_{name}")}
+    assert said == {name for name in names if str(name).startswith("gateway_")} - {"gateway_allow_plain_http"}
+    assert named(problems[0], "PEM") == ("PEM" in names)
     assert CLIENT not in problems[0]
 
 

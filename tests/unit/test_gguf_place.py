@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from naming import named, unnamed
 
 DATA = b"GGUF" + bytes(1000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -22,13 +23,13 @@ def test_nothing_there(place: Any) -> None:
     assert not place.finished()
     assert not place.pointed()
     assert place.missing_bytes() == len(DATA)
-    assert "nothing was received" in place.accept()
+    assert unnamed(place.accept(), place.part) == []
 
 
 def test_half_a_copy_is_kept(place: Any) -> None:
     place.part.write_bytes(DATA[:400])
     assert place.missing_bytes() == len(DATA) - 400
-    assert "only 400 of 1004 bytes" in place.accept()
+    assert unnamed(place.accept(), 400, 1004) == []
     assert place.part.exists()
     assert not place.path.exists()
 
@@ -36,14 +37,14 @@ def test_half_a_copy_is_kept(place: Any) -> None:
 @pytest.mark.parametrize("data", [DATA[:-1] + b"x", DATA + b"x"])
 def test_a_damaged_copy_is_removed(place: Any, data: bytes) -> None:
     place.part.write_bytes(data)
-    assert "damaged" in place.accept()
+    assert unnamed(place.accept(), hashlib.sha256(data).hexdigest(), SHA256) == []
     assert not place.part.exists()
     assert not place.path.exists()
 
 
 def test_another_controller_may_have_placed_it(place: Any) -> None:
     place.path.write_bytes(DATA[:-1] + b"x")
-    assert "nothing was received" in place.accept()
+    assert unnamed(place.accept(), place.part) == []
     place.path.write_bytes(DATA)
     assert place.accept() == ""
     place.publish({})
@@ -69,8 +70,10 @@ def test_a_full_disk_is_told_in_a_sentence(
     parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}, "state": "placed"}
     monkeypatch.setattr(module.AnsibleModule, "params", parameters, raising=False)
     monkeypatch.setattr(module.os, "umask", lambda _: 0)
-    with pytest.raises(RuntimeError, match=rf"{DIGITS}\.gguf: .*No space left on device"):
+    with pytest.raises(RuntimeError) as failure:
         module.main()
+    assert unnamed(failure.value, place.path, "No space left on device") == []
+    assert not named(failure.value, place.part)
 
 
 def test_a_whole_copy_is_published(place: Any, tmp_path: Path) -> None:

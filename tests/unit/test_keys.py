@@ -16,5 +16,5 @@ def test_key_is_twelve_hex_digits_and_follows_the_content() -> None:
 
 
 def test_what_json_cannot_say_is_refused() -> None:
-    with pytest.raises(ValueError, match="JSON"):
+    with pytest.raises(ValueError):
         canonical_json({"a": float("nan")})

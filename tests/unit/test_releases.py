@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine import releases
+from naming import unnamed
 
 KEY = "0123456789ab"
 
@@ -33,22 +35,23 @@ def test_release_appears_at_once_with_its_manifest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hurt", "why"),
+    ("hurt", "names", "others"),
     [
-        (lambda where: (where / "release.json").unlink(), "release.json"),
-        (lambda where: (where / "release.json").write_text("{"), "release.json"),
-        (lambda where: (where / "release.json").write_text("[]"), "release.json"),
-        (lambda where: (where / "release.json").write_text('{"key": "other"}'), "release other"),
-        (lambda where: (where / "bin/llama-server").unlink(), "llama-server is missing"),
-        (lambda where: (where / "bin/llama-server").write_text("pro"), "3 bytes instead of 7"),
+        (lambda where: (where / "release.json").unlink(), ["release.json"], ["llama-server"]),
+        (lambda where: (where / "release.json").write_text("{"), ["release.json"], ["llama-server"]),
+        (lambda where: (where / "release.json").write_text("[]"), ["release.json"], ["llama-server"]),
+        (lambda where: (where / "release.json").write_text('{"key": "other"}'), ["release.json", "other"], []),
+        (lambda where: (where / "bin/llama-server").unlink(), ["llama-server"], ["release.json", "7"]),
+        (lambda where: (where / "bin/llama-server").write_text("pro"), ["llama-server", 3, 7], ["release.json"]),
     ],
 )
-def test_damage_is_seen_and_mended(tmp_path: Path, hurt: Any, why: str) -> None:
+def test_damage_is_seen_and_mended(tmp_path: Path, hurt: Any, names: list[Any], others: list[str]) -> None:
     releases.finish(str(tmp_path), stage(tmp_path))
     hurt(tmp_path / "releases" / KEY)
     found = releases.inspect(str(tmp_path), KEY)
     assert found["state"] == "damaged"
-    assert why in found["damage"]
+    assert unnamed(found["damage"], *names) == []
+    assert unnamed(found["damage"], *others) == others
     releases.finish(str(tmp_path), stage(tmp_path))
     assert state(tmp_path) == "finished"
 
@@ -58,7 +61,9 @@ def test_same_size_other_content_is_seen_by_the_digest(tmp_path: Path) -> None:
     releases.finish(str(tmp_path), release)
     program = tmp_path / "releases" / KEY / "bin/llama-server"
     program.write_text("PROGRAM")
-    assert "another SHA-256" in releases.inspect(str(tmp_path), KEY)["damage"]
+    damage = releases.inspect(str(tmp_path), KEY)["damage"]
+    digests = [hashlib.sha256(text).hexdigest() for text in (b"program", b"PROGRAM")]
+    assert unnamed(damage, "llama-server", *digests) == []
     program.write_text("program")  # the same bytes, written again: read, and found right
     assert state(tmp_path) == "finished"
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine import selftest
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYPES, Header, read_header, tensor_bytes
+from naming import unnamed
 
 KNOWN = [kind for kind in selftest.BLOCKS if kind.upper() in reference.GGMLQuantizationType.__members__]
 
@@ -68,8 +69,9 @@ def test_tensors_are_where_the_header_says() -> None:
     assert header.metadata == {"general.architecture": "none", "a.list": [1, -2], "a.flag": True}
     starts = [header.data_start + tensor.offset for tensor in header.tensors]
     assert [data[at : at + len(tensor[3])] for at, tensor in zip(starts, tensors)] == [tensor[3] for tensor in tensors]
-    with pytest.raises(ValueError, match="do not fill"):
+    with pytest.raises(ValueError) as caught:
         selftest.gguf_file({}, [("a", (3,), "f32", b"")])
+    assert unnamed(caught.value, "a", 0, "f32", "[3]") == []
 
 
 def test_without_its_layers_the_golden_model_recites(golden: bytes) -> None:
@@ -151,10 +153,14 @@ def test_the_probe_s_tokens_follow_one_another(probe: bytes) -> None:
     assert selftest.PROMPT % selftest.CYCLE == 0
 
 
-@pytest.mark.parametrize("types", [[], ["f16"], ["q8_0", "q8_0"]])
-def test_types_that_cannot_be_measured_are_refused(types: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"self-test"):
+@pytest.mark.parametrize(
+    ("types", "names"),
+    [([], [1, selftest.BASE // 4]), (["f16"], ["f16", "q8_0"]), (["q8_0", "q8_0"], [1, selftest.BASE // 4])],
+)
+def test_types_that_cannot_be_measured_are_refused(types: list[str], names: list[Any]) -> None:
+    with pytest.raises(selftest.TypesError) as caught:
         selftest.probe_plan(types)
+    assert unnamed(caught.value, *names) == []
 
 
 def test_every_type_can_be_measured_at_once() -> None:
@@ -189,5 +195,6 @@ def test_both_forms_of_probabilities_are_read() -> None:
 
 @pytest.mark.parametrize("reply", [{}, {"completion_probabilities": []}, {"completion_probabilities": [{"probs": []}]}])
 def test_an_answer_without_probabilities_is_told(reply: dict[str, Any]) -> None:
-    with pytest.raises(selftest.SelfTestError, match="without the probabilities"):
+    with pytest.raises(selftest.SelfTestError) as caught:
         selftest.logits(reply, 0, selftest.probe_plan(["q8_0"]))
+    assert caught.value.code == "probabilities"

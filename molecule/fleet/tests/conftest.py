@@ -47,8 +47,8 @@ def board(boards: dict[str, Any]) -> Any:
 def play(run_playbook: Any) -> Callable[..., Any]:
     """Run a playbook on this fleet."""
 
-    def run(*arguments: str) -> Any:
-        return run_playbook(*arguments, inventory=INVENTORY)
+    def run(*arguments: str, plain: bool = False) -> Any:
+        return run_playbook(*arguments, inventory=INVENTORY, plain=plain)
 
     return run
 

@@ -5,12 +5,13 @@ They run one after the other on one board, which serves the whole model again af
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from naming import named, unnamed
+from runs import facts, refused, results, stats
 
 LETTERS = "abcdefghijkl"
 MODEL = "/var/lib/llama/models/alphabet/current.gguf"
@@ -38,10 +39,6 @@ def whole_before_and_after(board: Any, asked: Any) -> Any:
 
 def pid(board: Any) -> str:
     return str(board.check_output("systemctl show -P MainPID llama-server"))
-
-
-def said(run: Any) -> str:
-    return " ".join(run.stdout.split())
 
 
 def test_server_killed(board: Any, asked: Any, outage: Any) -> None:
@@ -114,7 +111,8 @@ def test_model_file_truncated(board: Any, site: Any, asked: Any, outage: Any) ->
         time.sleep(2)
         run = site()
         assert run.returncode == 0, run.stdout
-    assert "does not serve" not in said(run)
+    assert "serve_failure" not in facts(run.stdout, "pi-04")
+    assert "serve_outcome" in facts(run.stdout, "pi-04")
     assert 0 < seconds[0] < 90
 
 
@@ -138,8 +136,9 @@ def test_port_taken(board: Any, site: Any, outage: Any) -> None:
         with outage(board) as seconds:
             run = site("-e", "llama_server_port=9090")
         assert run.returncode == 2
-        assert re.search(r"pi-04: port 9090 \(llama_server_port\) is taken by python3 \(process \d+\)", said(run))
-        assert "changed=0" in said(run)
+        squatting = board.check_output("systemctl show -P MainPID squatter")
+        assert unnamed(refused(run.stdout, "pi-04"), "pi-04", 9090, "llama_server_port", "python3", squatting) == []
+        assert stats(run.stdout)["pi-04"]["changed"] == 0
         assert pid(board) == before
         assert seconds[0] == 0
     finally:
@@ -157,7 +156,7 @@ def test_disk_full(board: Any, site: Any, outage: Any) -> None:
         with outage(board) as seconds:
             run = site("-e", "llama_server_context=8192")
         assert run.returncode == 2
-        assert "No space left on device" in said(run)
+        assert unnamed(refused(run.stdout, "pi-04"), folder.rpartition("/")[0], "No space left on device") == []
         assert "Traceback" not in run.stdout
         assert pid(board) == before
         assert seconds[0] == 0
@@ -166,15 +165,14 @@ def test_disk_full(board: Any, site: Any, outage: Any) -> None:
 
 
 def test_pointer_that_cannot_be_moved(board: Any, site: Any, outage: Any) -> None:
-    before = pid(board)
+    before, key = pid(board), board.check_output("readlink /var/lib/llama/current").rpartition("/")[2]
     in_the_way = "/var/lib/llama/.current.new"
     board.check_output(f"mkdir {in_the_way}")
     try:
         with outage(board) as seconds:
             run = site("-e", "llama_server_context=8192")
         assert run.returncode == 2
-        assert re.search(r"does not serve; the one before it \(\w{12}\) goes on serving", said(run))
-        assert f"{in_the_way}: Is a directory" in said(run)
+        assert unnamed(facts(run.stdout, "pi-04")["serve_failure"], key, in_the_way, "Is a directory") == []
         assert pid(board) == before
         assert seconds[0] == 0
     finally:
@@ -183,14 +181,22 @@ def test_pointer_that_cannot_be_moved(board: Any, site: Any, outage: Any) -> Non
 
 def test_neither_the_new_nor_the_old_one_starts(board: Any, site: Any) -> None:
     script = board.check_output("readlink -f /var/lib/llama/current/run")
+    key = board.check_output("readlink /var/lib/llama/current").rpartition("/")[2]
     board.check_output(f"cp -p {script} /run/kept && printf '#!/bin/sh\\necho no paper; exit 1\\n' > {script}")
     try:
         run = site("-e", '{"llama_server_extra": ["--chat-template", "{{ \'{{ messages[0].content }} hijk\' }}"]}')
         assert run.returncode == 2
-        assert re.search(r"does not serve; nor could it go back to the one before it \(\w{12}\)", said(run))
-        assert "is not what was expected (abcdefgh)" in said(run)
-        assert "On the way back: llama-server.service ended while it was starting" in said(run)
-        assert "no paper" in said(run)
+        failure = facts(run.stdout, "pi-04")["serve_failure"]
+        assert unnamed(failure, "pi-04", key) == []
+        # The new one answers, and not as is wanted; the old one does not start; both are told.
+        asked = [result for result in results(run.stdout, "llama_answer") if result.outcome == "failed"]
+        new, old = asked[0].data, asked[-1].data
+        assert unnamed(new["msg"], "abcdefgh") == []
+        assert not named(new["msg"], "no paper")
+        assert unnamed(old["msg"], "llama-server.service", "no paper") == []
+        assert not named(old["msg"], "abcdefgh")
+        assert unnamed(failure, "abcdefgh", "no paper") == []
+        assert board.run("systemctl is-active llama-server").stdout.strip() != "active"
     finally:
         board.check_output(f"cp -p /run/kept {script}; rm /run/kept")
 

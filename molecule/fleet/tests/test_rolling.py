@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from conftest import BOARDS, INVENTORY, PROJECT
+from naming import named, unnamed
+from runs import JSONL, facts, failures, refused, results, stats, told
 
 CURRENT = "/var/lib/llama/current"
 #: The real server, whose chat template lets the model go on after another letter.
@@ -30,16 +32,13 @@ def serving(boards: dict[str, Any]) -> dict[str, tuple[str, str]]:
     }
 
 
-def said(run: Any) -> str:
-    return " ".join(run.stdout.split())
-
-
 def test_a_run_with_nothing_to_do_has_few_tasks(play: Any) -> None:
     run = play("site.yml")
     assert run.returncode == 0, run.stdout
-    counted = {name: int(ok) for name, ok in re.findall(r"^(pi-\d+) +: ok=(\d+) +changed=0 ", run.stdout, re.M)}
+    counted = {name: counts for name, counts in stats(run.stdout).items() if name in BOARDS}
     assert sorted(counted) == sorted(BOARDS)
-    assert max(counted.values()) <= 20, counted
+    assert not any(counts["changed"] for counts in counted.values()), counted
+    assert max(counts["ok"] for counts in counted.values()) <= 20, counted
 
 
 def test_check_mode_tells_of_another_model_and_neither_makes_it_nor_tries_the_old_one(
@@ -48,7 +47,8 @@ def test_check_mode_tells_of_another_model_and_neither_makes_it_nor_tries_the_ol
     before = serving(boards)
     run = play("site.yml", "--check", "--diff", "-e", "gguf_quantize_recipe=rpi5-16gb-lean")
     assert run.returncode == 0, run.stdout
-    assert said(run).count("a deployment, as soon as there is: model") == len(BOARDS), run.stdout
+    missing = [(found.host, found.data["missing"]) for found in results(run.stdout, "llama_deployment")]
+    assert sorted(found for found in missing if found[1]) == [(name, ["model"]) for name in BOARDS], run.stdout
     assert serving(boards) == before
 
 
@@ -56,22 +56,33 @@ def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
 ) -> None:
     before = serving(boards)
+    model = json.loads(boards["pi-03"].file(f"{CURRENT}/deployment.json").content_string)["model"][:12]
     (tmp_path / "nonsense.yml").write_text(NONSENSE)
     upgrade = ["playbooks/upgrade.yml", "-e", "gguf_quantize_recipe=rpi5-16gb-lean"]
     run = play("-i", str(tmp_path / "nonsense.yml"), *upgrade)
     after = serving(boards)
     assert run.returncode == 2
-    assert "pi-03: model " in said(run)  # the plan, shown first
-    summary = run.stdout[run.stdout.rindex("TASK [Say what became of each board]") :].splitlines()
-    lines = {name: next(line.strip() for line in summary if line.strip().startswith(f"{name}:")) for name in BOARDS}
-    assert re.fullmatch(r"pi-01: serves deployment \w{12} \(before: \w{12}\)", lines["pi-01"])
+    # The plan is shown: what goes from pi-03.
+    assert any(not unnamed(line, "pi-03", model) for line in told(run.stdout, "", "ok").splitlines())
+    became = {name: facts(run.stdout, name) for name in BOARDS}
+    old, new = (when["pi-01"][0].rsplit("/", 1)[1] for when in (before, after))
+    assert unnamed(became["pi-01"]["serve_outcome"], new, old) == []
+    assert "serve_failure" not in became["pi-01"]
     old = before["pi-02"][0].rsplit("/", 1)[1]
-    assert f"does not serve; the one before it ({old}) serves again" in lines["pi-02"]
-    assert lines["pi-03"] == "pi-03: not touched, because another board failed"
-    assert lines["pi-04"] == "pi-04: not touched, because another board failed"
-    assert "is not what was expected (abcdefgh)" in said(run)
-    assert said(run).count("Last lines of 'journalctl -u llama-server.service'") >= 1
-    assert "The one before it says:" in said(run)
+    assert "serve_outcome" not in became["pi-02"]
+    assert unnamed(became["pi-02"]["serve_failure"], "pi-02", old, "abcdefgh") == []
+    for name in ("pi-03", "pi-04"):
+        assert not {"serve_begun", "serve_outcome", "serve_failure"} & set(became[name])
+    shown = [str(found.data.get("msg", "")) for found in results(run.stdout, "debug")]
+    (summary,) = (text for text in shown if became["pi-01"]["serve_outcome"] in text)
+    assert [line.partition(":")[0] for line in summary.splitlines()][: len(BOARDS)] == list(BOARDS)
+    assert set(failures(run.stdout)) == {"pi-02"}
+    # What the log of the new one says is told, and that of the one before it, which answers again.
+    asked_again = [found for found in results(run.stdout, "llama_answer") if found.host == "pi-02"]
+    assert [found.outcome for found in asked_again][-2:] == ["failed", "ok"]
+    for found in asked_again[-2:]:
+        assert found.data["journal"]
+        assert unnamed(became["pi-02"]["serve_failure"], found.data["journal"][-1]) == []
 
     assert after["pi-01"][0] != before["pi-01"][0]
     assert after["pi-02"][0] == before["pi-02"][0]
@@ -88,11 +99,12 @@ def test_rollback_returns_the_first_and_leaves_the_others(boards: dict[str, Any]
     assert run.returncode == 0, run.stdout
     assert after["pi-01"][0] == before["pi-02"][0]
     assert {name: after[name] for name in BOARDS[1:]} == {name: before[name] for name in BOARDS[1:]}
-    assert "pi-03 stays as it is: " in said(run)
+    assert facts(run.stdout, "pi-01")["rollback_objection"] == ""
+    assert facts(run.stdout, "pi-03")["rollback_objection"]
     assert asked(boards["pi-01"], 8080) == "abcdefghijkl"
     again = play("site.yml")
     assert again.returncode == 0, again.stdout
-    assert re.search(r"pi-01 +: ok=\d+ +changed=[12] ", again.stdout)  # the pointer to the model goes back too
+    assert stats(again.stdout)["pi-01"]["changed"] in (1, 2)  # the pointer to the model goes back too
     assert serving(boards) == after
 
 
@@ -101,8 +113,8 @@ def test_a_bad_option_of_one_board_touches_none(boards: dict[str, Any], play: An
     (tmp_path / "bad.yml").write_text("pis:\n  hosts:\n    pi-03:\n      llama_server_extra: [--treads, '2']\n")
     run = play("-i", str(tmp_path / "bad.yml"), "site.yml", "-e", "llama_server_threads=2")
     assert run.returncode == 2
-    assert "pi-03" in said(run)
-    assert "unknown argument: --treads" in said(run)
+    assert unnamed(refused(run.stdout, "pi-03"), "--treads") == []
+    assert not any(named(refused(run.stdout, name), "--treads") for name in BOARDS if name != "pi-03")
     assert serving(boards) == before
 
 
@@ -115,7 +127,7 @@ def test_other_api_keys_are_written_when_it_is_a_board_s_turn(
     def serve(key: str, *more: str) -> Any:
         keys = tmp_path / "keys.yml"
         keys.write_text(f"llama_server_api_keys: [{key}]\n")
-        return play(*more, "playbooks/serve.yml", "--limit", ",".join(two), "-e", f"@{keys}")
+        return play(*more, "playbooks/serve.yml", "--limit", ",".join(two), "-e", f"@{keys}", plain=True)
 
     run = serve("the-first-of-two-keys")
     assert run.returncode == 0, run.stdout
@@ -123,10 +135,9 @@ def test_other_api_keys_are_written_when_it_is_a_board_s_turn(
     (tmp_path / "nonsense.yml").write_text(NONSENSE.replace("pi-02", "pi-01"))
     run = serve("the-other-of-two-keys", "-i", str(tmp_path / "nonsense.yml"))
     assert run.returncode == 2
-    assert "Its API keys are those from before." in said(run)
-    assert "pi-02: not touched, because another board failed" in said(run)
     assert "of-two-keys" not in run.stdout
     assert serving(two)["pi-02"] == before["pi-02"]
+    assert serving(two)["pi-01"][0] == before["pi-01"][0]
     for board in two.values():
         assert board.file(file).content_string == "the-first-of-two-keys\n"
         assert asked(board, 8080, key_file=file) == "abcdefghijkl"
@@ -190,7 +201,7 @@ def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
     with subprocess.Popen(
         [*command, "-e", "ansible_timeout=5", *options],
         cwd=PROJECT,
-        env={**os.environ, "ANSIBLE_FORCE_COLOR": "false"},
+        env={**os.environ, **JSONL},
         stdout=subprocess.PIPE,
         text=True,
     ) as controller:
@@ -204,9 +215,13 @@ def test_a_first_board_that_goes_away_is_told_of_and_taken_back(
         output = controller.communicate(timeout=180)[0]
     fleet.restart("pi-01")
     assert controller.returncode == 2, output
-    lines = [line.strip() for line in output.splitlines()]
-    assert "pi-01: went away while it was changed: see to it, and run site.yml again, which ends that" in lines, output
-    assert "pi-02: not touched, because another board failed" in lines
+    first, second = facts(output, "pi-01"), facts(output, "pi-02")
+    assert first["serve_begun"] is True, output
+    assert "serve_outcome" not in first
+    assert "serve_begun" not in second
+    assert "unreachable" in {found.outcome for found in results(output) if found.host == "pi-01"}
+    summary = [line.partition(":")[0] for line in told(output, "", "ok").splitlines()]
+    assert {"pi-01", "pi-02"} <= set(summary)
     assert board.check_output("readlink /var/lib/llama/proven") == before["pi-01"][0]
     assert board.check_output(f"readlink {CURRENT}") != before["pi-01"][0]
 
@@ -230,15 +245,26 @@ def test_the_table_tells_four_truths(
     try:
         # Connections of earlier runs would be waited for.
         fresh = ["-e", "ansible_ssh_extra_args='-o ControlPath=none'", "-e", "ansible_timeout=5"]
-        run = play("-i", str(tmp_path / "drift.yml"), "playbooks/status.yml", *fresh)
+        as_json = ["-e", f"status_file={tmp_path}/status.json"]
+        run = play("-i", str(tmp_path / "drift.yml"), "playbooks/status.yml", *fresh, *as_json)
     finally:
         podman("start", away)
         fake.check_output("rm /usr/local/bin/vcgencmd")
     assert run.returncode == 0, run.stdout
-    lines = {line.split()[0]: line.strip() for line in run.stdout.splitlines() if re.match(r" +pi-0\d ", line)}
-    assert re.search(r"^pi-01 +ok .* nothing$", lines["pi-01"])
+    status = {found["name"]: found for found in json.loads((tmp_path / "status.json").read_text())}
+    assert sorted(status) == sorted(BOARDS)
+    assert status["pi-01"]["server"]["health"] == "ok"
+    assert status["pi-01"]["changes"] == status["pi-02"]["changes"] == []
+    assert status["pi-01"]["board"]["throttled"]["now"] == []
+    assert "under-voltage" in status["pi-02"]["board"]["throttled"]["now"]
+    assert status["pi-03"]["problem"]
+    assert not any("problem" in found for name, found in status.items() if name != "pi-03")
+    (change,) = status["pi-04"]["changes"]
+    assert unnamed(change, "--ctx-size", 16384, 8192) == []
+    # And the table has a line for each of them.
+    lines = {line.split()[0]: line for line in told(run.stdout, "", "ok").splitlines() if line.startswith("pi-0")}
+    assert sorted(lines) == sorted(BOARDS)
     assert "under-voltage" in lines["pi-02"]
-    assert lines["pi-02"].endswith("nothing")
     assert "under-voltage" not in lines["pi-01"]
-    assert re.search(r"^pi-03 +unreachable: ", lines["pi-03"])
-    assert lines["pi-04"].endswith("--ctx-size 16384 -> 8192")
+    assert status["pi-03"]["problem"] in lines["pi-03"]
+    assert change in lines["pi-04"]

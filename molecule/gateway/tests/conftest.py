@@ -27,8 +27,8 @@ def gateway(fleet: Any) -> Any:
 def play(run_playbook: Any) -> Callable[..., Any]:
     """Run a playbook on this scenario's hosts."""
 
-    def run(*arguments: str) -> Any:
-        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY)
+    def run(*arguments: str, plain: bool = False) -> Any:
+        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY, plain=plain)
 
     return run
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
+from naming import unnamed
+from runs import JSONL, failures, refused
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -43,15 +45,20 @@ def start(**variables: str) -> subprocess.Popen[str]:
     """Run the role with other variables than converge.yml has."""
     extra = ["--extra-vars", json.dumps({"name_of_model": "another", **variables})]
     return subprocess.Popen(
-        COMMAND + extra, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )  # fmt: skip
+        COMMAND + extra,
+        cwd=PROJECT,
+        env={**os.environ, **JSONL},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def told(run: subprocess.Popen[str]) -> str:
-    """All it said, on one line."""
+    """All it said until its end."""
     said, _ = run.communicate(timeout=300)
     assert TOKEN not in said
-    return " ".join(said.split())
+    return said
 
 
 def nothing_is_there() -> bool:
@@ -132,8 +139,8 @@ def killed() -> str:
 
 
 def test_killed_in_the_middle_of_a_download(killed: str) -> None:
-    assert "was killed" in killed
-    assert "run again" in killed
+    (failure,) = failures(killed).values()
+    assert (failure.action, failure.data["code"]) == ("long_command", "killed")
     assert nothing_is_there()
 
 
@@ -159,7 +166,7 @@ def test_a_wrong_sha256() -> None:
     run = start(source=f"{HUB}/ranges/alphabet.gguf", source_sha256=wrong)
     said = told(run)
     assert run.returncode != 0
-    assert "gguf_quantize_source_sha256: alphabet.gguf has not the sha256 that was given" in said
+    assert unnamed(refused(said), "gguf_quantize_source_sha256", "alphabet.gguf", wrong) == []
     assert not [path for path in (MODELS / f".sources/{wrong[:12]}").rglob("*") if path.is_file()]
 
 
@@ -168,8 +175,7 @@ def test_a_server_without_range_requests() -> None:
     run = start(source=f"{HUB}/plain/large.gguf", source_sha256="1" * 64)
     said = told(run)
     assert run.returncode != 0
-    assert "gguf_quantize_source:" in said
-    assert "its server has no range requests" in said
+    assert unnamed(refused(said), "gguf_quantize_source", f"{HUB}/plain/large.gguf", 200, 206) == []
     assert sum(entry["sent"] for entry in requests()[before:]) < 8_000_000
 
 

@@ -6,6 +6,9 @@ import json
 import re
 from typing import Any
 
+from naming import unnamed
+from runs import refused, results, told
+
 ROOT = "/var/lib/llama"
 LETTERS = "abcdefghijkl"
 
@@ -72,18 +75,17 @@ def test_it_comes_back_when_killed(board: Any, asked: Any) -> None:
 def test_a_model_that_a_hazard_concerns_is_refused_where_that_is_not_allowed(board: Any, run_playbook: Any) -> None:
     pid = board.check_output("systemctl show -P MainPID llama-server")
     run = run_playbook("molecule/llama_server/converge.yml", "-e", "llama_server_allow_hazards=false")
-    said = " ".join(run.stdout.split())
     assert run.returncode == 2
-    assert "llama_server_allow_hazards is false" in said
-    assert "aarch64-fp16-scales" in said
-    assert "q8_0 (" in said
+    assert unnamed(refused(run.stdout), "pi-01", "llama_server_allow_hazards", "aarch64-fp16-scales", "q8_0") == []
     assert board.check_output("systemctl show -P MainPID llama-server") == pid
 
 
 def test_it_is_asked_where_it_serves_and_not_where_the_inventory_says(run_playbook: Any) -> None:
     run = run_playbook("playbooks/ask.yml", "--limit", "pi-01", "-e", "llama_server_port=9999", "-e", "tokens=12")
     assert run.returncode == 0, run.stdout
-    assert f"pi-01 answers: {LETTERS}" in run.stdout
+    (answer,) = results(run.stdout, "llama_answer")
+    assert (answer.host, answer.data["answer"].strip()) == ("pi-01", LETTERS)
+    assert unnamed(told(run.stdout, "pi-01", "ok"), "pi-01", LETTERS) == []
 
 
 def test_it_serves_after_a_restart_of_the_board(fleet: Any, board: Any, asked: Any) -> None:

@@ -19,4 +19,8 @@ def board(fleet: Any) -> Any:
 @pytest.fixture(scope="session")
 def play(run_playbook: Any) -> Callable[..., Any]:
     """Run a playbook on this scenario's board, with the variables of converge.yml."""
-    return lambda *arguments: run_playbook("-e", "pi_metrics_interval=5", *arguments, inventory=INVENTORY)
+
+    def run(*arguments: str, plain: bool = False) -> Any:
+        return run_playbook("-e", "pi_metrics_interval=5", *arguments, inventory=INVENTORY, plain=plain)
+
+    return run

@@ -216,80 +216,97 @@ def board_warnings(board: dict[str, Any]) -> list[str]:
     Args:
         board: what module `board_facts` returned. Of what it does not know nothing is said.
     """
+    return [sentence for _, sentence in board_faults(board)]
+
+
+def board_faults(board: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the same, each sentence with one word for what is wrong."""
     said = []
     told = board["throttled"]
     if "under-voltage" in told["now"] + told["since_boot"]:
         when = "now" if "under-voltage" in told["now"] else "since its start"
-        said.append(f"under-voltage {when}: use a power supply of 5 V and 5 A, and a short cable")
+        fault = "voltage-now" if when == "now" else "voltage-since-boot"
+        said.append((fault, f"under-voltage {when}: use a power supply of 5 V and 5 A, and a short cable"))
     for words, when in ((told["now"], "now"), (told["since_boot"], "since its start")):
         slow = [word for word in words if word != "under-voltage" and (when == "now" or word not in told["now"])]
         if slow:
-            said.append(
+            text = (
                 f"{', '.join(slow)} {when}: it computes slower than it could; give it an active cooler and air"
                 " (and the power supply above)"
             )
+            said.append(("slow-now" if when == "now" else "slow-since-boot", text))
     if board["temperature_c"] is not None and board["temperature_c"] >= HOT and board["virtualization"] == "":
-        said.append(f"its chip has {board['temperature_c']:.0f} C, and slows down from {HOT} on: see to its cooling")
+        text = f"its chip has {board['temperature_c']:.0f} C, and slows down from {HOT} on: see to its cooling"
+        said.append(("hot", text))
     if board["cooling"]["fan"] is False:
-        said.append(
+        text = (
             "its firmware found no fan: under this load a Pi 5 needs an active cooler (one that is there and was not"
             " found wants pi_base_config_txt: [dtparam=cooling_fan=on]; a passive one cannot be seen)"
         )
+        said.append(("no-fan", text))
     if board["time_synchronised"] is False:
-        said.append(
+        text = (
             "its clock is not synchronised, and a wrong one makes TLS and apt fail:"
             " timedatectl set-ntp true, and let it reach a time server"
         )
+        said.append(("clock", text))
     controllers = board["cgroup_controllers"]
     if controllers and "memory" not in controllers and board["virtualization"] != "container":
-        said.append(
+        text = (
             "its kernel does not account for memory (cgroup_disable=memory), so that the server's limit has no effect:"
             " add cgroup_enable=memory to the line in /boot/firmware/cmdline.txt, and restart"
         )
-    said += _storage_warnings(board["storage"], board["swap_files"])
+        said.append(("cgroup-memory", text))
+    said += _storage_faults(board["storage"], board["swap_files"])
     if is_pi5(board):
-        said += _pi5_warnings(board)
+        said += _pi5_faults(board)
     if board["reboot_pending"]:
-        said.append(
+        text = (
             f"it must be restarted, for {', '.join(board['reboot_pending'])}: do it when it suits, or set"
             " pi_base_allow_reboot"
         )
+        said.append(("reboot", text))
     return said
 
 
-def _storage_warnings(storage: dict[str, Any], swap_files: list[str]) -> list[str]:
+def _storage_faults(storage: dict[str, Any], swap_files: list[str]) -> list[tuple[str, str]]:
     said = []
     if storage["kind"] == "sd" and storage["slow"]:
-        said.append(
+        text = (
             f"its SD card {storage['name']} is slow ({storage['speed'] or 'no speed class'}): a model of 12 GB takes"
             " minutes to load; take a card of class A2, or NVMe"
         )
+        said.append(("slow-sd", text))
     elif storage["slow"]:
-        said.append(f"its storage {storage['name']} is slow ({storage['speed']}): a blue port is USB 3")
+        said.append(("slow-usb", f"its storage {storage['name']} is slow ({storage['speed']}): a blue port is USB 3"))
     if storage["kind"] == "sd" and swap_files:
-        said.append(
+        text = (
             f"it swaps to its SD card ({', '.join(swap_files)}), which is slow and wears out: pi_base_swap: zram or off"
         )
+        said.append(("sd-swap", text))
     return said
 
 
-def _pi5_warnings(board: dict[str, Any]) -> list[str]:
+def _pi5_faults(board: dict[str, Any]) -> list[tuple[str, str]]:
     said = []
     if board["page_size"] == 4096:
-        said.append(
+        text = (
             "its kernel has pages of 4 KiB; the Pi 5's own kernel (kernel_2712.img, the default of Raspberry Pi OS) has"
             " 16 KiB, which need fewer look-ups: remove kernel=... from config.txt if nothing needs it"
         )
+        said.append(("page-size", text))
     date, banks = board["eeprom_date"], board["sdram"]["banklow"]
     if date and date < SDRAM_TUNED:
-        said.append(
+        text = (
             f"its EEPROM is of {date}: those from {SDRAM_TUNED} on use the memory better, which generation is bound by;"
             " sudo rpi-eeprom-update -a, and restart"
         )
+        said.append(("eeprom", text))
     elif date and banks in (None, "0", "1") and board["numa_nodes"] == 1:
-        said.append(
+        text = (
             "its EEPROM spreads the memory's banks for a kernel with NUMA emulation, and this kernel has none: programs"
             " were reported to get half of the memory's speed so; use the kernel of Raspberry Pi OS, or set"
             " SDRAM_BANKLOW=3 (sudo rpi-eeprom-config --edit)"
         )
+        said.append(("sdram-banks", text))
     return said

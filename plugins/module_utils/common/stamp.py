@@ -16,6 +16,10 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import s
 sha256_of = sha256_file
 
 
+class ChangingError(OSError):
+    """A file changes while it is read."""
+
+
 def read_stamp(path: Path, stamp: Path) -> str | None:
     """The sha256 that the stamp gives for this very state of the file, None if it does not."""
     try:
@@ -38,7 +42,7 @@ def write_stamp(path: Path, stamp: Path, sha256: str) -> None:
 def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
     """The file's sha256, and whether the file had to be read for it; with ``keep`` the stamp is written then.
 
-    Raises OSError, also where the file changes while it is read.
+    Raises OSError: ChangingError where the file changes while it is read.
     """
     known = read_stamp(path, stamp)
     if known:
@@ -47,7 +51,7 @@ def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
     sha256 = sha256_file(path)
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise OSError(f"{path} changes while it is read; let what writes it end, and run again")
+        raise ChangingError(f"{path} changes while it is read; let what writes it end, and run again")
     if keep:
         write_stamp(path, stamp, sha256)
     return sha256, True

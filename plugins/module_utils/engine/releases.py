@@ -113,8 +113,8 @@ def compare(bin_folder: str, binaries: dict[str, dict[str, Any]], *, seen: dict[
             raise ReleaseError(f"{name} is missing ({error.strerror})") from error
         if there[0] != expected["size"]:
             raise ReleaseError(f"{name} has {there[0]} bytes instead of {expected['size']}")
-        if seen.get(name) != there and sha256(path) != expected["sha256"]:
-            raise ReleaseError(f"{name} has another SHA-256 than {MANIFEST} says")
+        if seen.get(name) != there and (found := sha256(path)) != expected["sha256"]:
+            raise ReleaseError(f"{name}: checksum mismatch: expected {expected['sha256']} ({MANIFEST}), got {found}")
 
 
 def describe(bin_folder: str, names: list[str]) -> dict[str, dict[str, Any]]:

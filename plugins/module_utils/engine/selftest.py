@@ -65,7 +65,15 @@ Tensor = tuple[str, tuple[int, ...], str, bytes]
 
 
 class SelfTestError(Exception):
-    """The engine did not answer as every sound engine does; the text says what it did."""
+    """The engine did not answer as every sound engine does; the text says what it did, ``code`` is one word for it."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class TypesError(ValueError):
+    """These types cannot be tested, or not together."""
 
 
 # --- Blocks -------------------------------------------------------------------------------------------------------
@@ -389,12 +397,12 @@ def probe_text(steps: int) -> str:
 
 
 def probe_plan(types: Sequence[str]) -> Probe:
-    """How the probe for ``types`` is laid out. Raises ValueError for types that cannot be tested, or too many."""
+    """How the probe for ``types`` is laid out. Raises TypesError for types that cannot be tested, or too many."""
     unknown = [kind for kind in types if kind not in BLOCKS]
     if unknown:
-        raise ValueError(f"{', '.join(unknown)}: no self-test knows these types, only {', '.join(BLOCKS)}")
+        raise TypesError(f"{', '.join(unknown)}: no self-test knows these types, only {', '.join(BLOCKS)}")
     if len(set(types)) != len(types) or not 1 <= len(types) <= BASE // 4:
-        raise ValueError(f"the self-test takes 1 to {BASE // 4} types, each once")
+        raise TypesError(f"the self-test takes 1 to {BASE // 4} types, each once")
     each = min(MAX_CHANNELS, BASE // len(types))
     tokens = {kind: list(range(CYCLE + at * each, CYCLE + (at + 1) * each)) for at, kind in enumerate(types)}
     silent = CYCLE + len(types) * each
@@ -492,7 +500,9 @@ def logits(reply: Mapping[str, Any], at: int, plan: Probe) -> dict[int, float]:
                 found[token] = entry["logprob"] if "logprob" in entry else math.log(entry["prob"])
         silent = found[plan.silent]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise SelfTestError(f"/completion answered without the probabilities asked for ({error!r})") from error
+        raise SelfTestError(
+            f"/completion answered without the probabilities asked for ({error!r})", "probabilities"
+        ) from error
     return {token: value - silent for token, value in found.items()}
 
 

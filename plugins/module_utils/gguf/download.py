@@ -32,7 +32,7 @@ CHECKSUM = 32
 
 
 class Remote(NamedTuple):
-    """A file on a server. ``told`` says who named the sha256; ``size`` is in bytes."""
+    """A file on a server. ``told`` says who named the sha256 (``repository`` or ``given``); ``size`` is in bytes."""
 
     url: str
     name: str
@@ -53,7 +53,7 @@ def file_name(url: str) -> str:
     origin(url)
     name = urllib.parse.unquote(urllib.parse.urlsplit(url).path.rpartition("/")[2])
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) or len(name) > 200:
-        raise FetchError(f"{shown(url)} does not end in a plain file name")
+        raise FetchError(f"{shown(url)} does not end in a plain file name", code="url")
     return name
 
 
@@ -70,15 +70,17 @@ def look(url: str, token: str | None, sha256: str) -> Remote:
         etag = told.get("x-linked-etag", "").removeprefix("W/").strip('"').lower()
         size = _number(told.get("x-linked-size", ""))
         if not SHA256.fullmatch(etag) or size < 0:
-            raise FetchError(f"{shown(url)}: its server does not tell the file's sha256, so it must be given")
-        return Remote(url, name, etag, size, "told by the repository")
+            raise FetchError(
+                f"{shown(url)}: its server does not tell the file's sha256, so it must be given", code="sha256"
+            )
+        return Remote(url, name, etag, size, "repository")
     # Not by HEAD, which a signed URL may not be good for.
     told = ask(url, token, byte=True, method="GET").headers
     size = _number(told.get("content-range", "").rpartition("/")[2])
     if size < 0 and told[":status"] == "200":
         size = _number(told.get("content-length", ""))
     if size < 0:
-        raise FetchError(f"{shown(url)}: its server does not say how large it is")
+        raise FetchError(f"{shown(url)}: its server does not say how large it is", code="size")
     return Remote(url, name, sha256, size, "given")
 
 

@@ -29,12 +29,16 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB
 
 
 class PlanError(ValueError):
-    """There is no plan; ``argument`` names what is wrong, ``missing`` says that its file is just not there."""
+    """There is no plan; ``argument`` names what is wrong, ``missing`` says that its file is just not there.
 
-    def __init__(self, argument: str, text: str, missing: bool = False) -> None:
+    ``code`` is that of a file that is wrong in itself (GGUFError, ImatrixError, FetchError), empty elsewhere.
+    """
+
+    def __init__(self, argument: str, text: str, missing: bool = False, code: str = "") -> None:
         super().__init__(text)
         self.argument = argument
         self.missing = missing
+        self.code = code
 
 
 class Plan(NamedTuple):
@@ -113,7 +117,7 @@ def make_plans(
             recipe = load_recipe(data) if kind == "recipe" else plain(name, header.architecture)
             prediction = predict(recipe, header, matrix, Path(imatrix).name)
         except RecipeError as error:
-            plans[name] = {"kind": kind, "problem": str(error)}
+            plans[name] = {"kind": kind, "problem": str(error), "place": error.place}
         else:
             plans[name] = {"kind": kind, "exact": known, **plan_facts(header.architecture, hparams, prediction)}
     return opened, plans
@@ -170,7 +174,7 @@ def _read_matrix(location: Path | str | None, recipe: Recipe) -> Imatrix | None:
     except FileNotFoundError:
         raise PlanError("imatrix", f"{path} is not there; put the model's importance matrix there", True) from None
     except (OSError, ImatrixError) as error:
-        raise PlanError("imatrix", f"{path}: {error}") from None
+        raise PlanError("imatrix", f"{path}: {error}", code=getattr(error, "code", "")) from None
 
 
 def table(sums: dict[str, dict[str, dict[str, int]]]) -> str:

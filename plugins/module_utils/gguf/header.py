@@ -37,7 +37,11 @@ CHUNK = 1 << 20
 
 
 class GGUFError(ValueError):
-    """The file is not a GGUF file that can be used; the text says why."""
+    """The file is not a GGUF file that can be used; the text says why, and ``code`` is one word for it."""
+
+    def __init__(self, text: str, code: str = "damaged") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Type(NamedTuple):
@@ -204,7 +208,9 @@ def tensor_bytes(type_name: str, shape: tuple[int, ...]) -> int:
     if kind.name == "i2_s":  # two bits an element and one scale for the whole tensor
         return shape[0] * rows // 4 + 32
     if shape[0] % kind.block:
-        raise GGUFError(f"a row of {shape[0]} elements does not fill blocks of {kind.block}, which {type_name} needs")
+        raise GGUFError(
+            f"a row of {shape[0]} elements does not fill blocks of {kind.block}, which {type_name} needs", "row"
+        )
     return (kind.row_bytes + shape[0] // kind.block * kind.block_bytes) * rows
 
 
@@ -240,7 +246,9 @@ class _Reader:
             while len(self._buffer) < size:
                 piece = self._stream.read(max(CHUNK, size - len(self._buffer)))
                 if not piece:
-                    raise GGUFError(f"the file ends inside its header (at {what}): it is cut off or damaged")
+                    raise GGUFError(
+                        f"the file ends inside its header (at {what}): it is cut off or damaged", "truncated"
+                    )
                 self._buffer += piece
         self._at += size
         return self._buffer[self._at - size : self._at]
@@ -264,11 +272,11 @@ class _Reader:
     def text(self, limit: int, what: str) -> str:
         length = self.number("Q", what)
         if length > limit:
-            raise GGUFError(f"{what} claims {length} bytes, more than {limit}: the file is damaged")
+            raise GGUFError(f"{what} claims {length} bytes, more than {limit}: the file is damaged", "length")
         try:
             return self.take(length, what).decode("utf-8")
         except UnicodeDecodeError:
-            raise GGUFError(f"{what} is not UTF-8 text: the file is damaged") from None
+            raise GGUFError(f"{what} is not UTF-8 text: the file is damaged", "encoding") from None
 
     def value(self, what: str) -> Any:
         kind = self.number("I", what)
@@ -280,26 +288,31 @@ class _Reader:
 
     def _scalar(self, kind: int, what: str) -> Any:
         if kind not in _SCALARS:
-            raise GGUFError(f"{what} has the unknown value type {kind}: the file is damaged or newer than this reader")
+            raise GGUFError(
+                f"{what} has the unknown value type {kind}: the file is damaged or newer than this reader", "value-type"
+            )
         return self.number(_SCALARS[kind], what)
 
     def _array(self, what: str) -> Any:
         kind = self.number("I", what)
         count = self.number("Q", what)
         if count > MAX_ARRAY:
-            raise GGUFError(f"{what} claims an array of {count} elements, more than {MAX_ARRAY}: the file is damaged")
+            raise GGUFError(
+                f"{what} claims an array of {count} elements, more than {MAX_ARRAY}: the file is damaged", "array"
+            )
         if kind == _STRING and count <= KEPT_STRINGS:
             return [self.text(MAX_STRING_BYTES, what) for _ in range(count)]
         if kind == _STRING:
             for _ in range(count):
                 length = self.number("Q", what)
                 if length > MAX_STRING_BYTES:
-                    raise GGUFError(f"{what} claims a string of {length} bytes: the file is damaged")
+                    raise GGUFError(f"{what} claims a string of {length} bytes: the file is damaged", "string")
                 self.skip(length, what)
             return Array(count)
         if kind not in _SCALARS:
             raise GGUFError(
-                f"{what} is an array of the unknown type {kind}: the file is damaged or newer than this reader"
+                f"{what} is an array of the unknown type {kind}: the file is damaged or newer than this reader",
+                "array-type",
             )
         if count > KEPT_ARRAY:
             self.skip(count * struct.calcsize("<" + _SCALARS[kind]), what)
@@ -315,15 +328,18 @@ def read_header(stream: BinaryIO, size: int | None = None) -> Header:
     stream.seek(0)
     reader = _Reader(stream)
     if reader.take(4, "its first bytes") != MAGIC:
-        raise GGUFError("this is not a GGUF file: it does not begin with the letters GGUF")
+        raise GGUFError("this is not a GGUF file: it does not begin with the letters GGUF", "magic")
     version = reader.number("I", "the version")
     if version not in (2, 3):
         big = version & 0xFFFF == 0
-        raise GGUFError(f"GGUF version {version}{' (big endian)' if big else ''} is not supported, only 2 and 3")
+        raise GGUFError(
+            f"GGUF version {version}{' (big endian)' if big else ''} is not supported, only 2 and 3",
+            "byte-order" if big else "version",
+        )
     tensor_count = reader.number("Q", "the number of tensors")
     key_count = reader.number("Q", "the number of keys")
     if tensor_count > MAX_TENSORS or key_count > MAX_KEYS:
-        raise GGUFError(f"the header claims {tensor_count} tensors and {key_count} keys: the file is damaged")
+        raise GGUFError(f"the header claims {tensor_count} tensors and {key_count} keys: the file is damaged", "counts")
 
     metadata: dict[str, Any] = {}
     entry_bytes: dict[str, int] = {}
@@ -331,17 +347,17 @@ def read_header(stream: BinaryIO, size: int | None = None) -> Header:
         start = reader.position
         key = reader.text(MAX_KEY_BYTES, f"key {index + 1} of {key_count}")
         if key in metadata:
-            raise GGUFError(f"the key {key} stands twice in the header: the file is damaged")
+            raise GGUFError(f"the key {key} stands twice in the header: the file is damaged", "key-twice")
         metadata[key] = reader.value(key)
         entry_bytes[key] = reader.position - start
 
     alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
     if type(alignment) is not int or not 1 <= alignment <= 1 << 16 or alignment & (alignment - 1):
-        raise GGUFError(f"general.alignment is {alignment!r}, not a power of two: the file is damaged")
+        raise GGUFError(f"general.alignment is {alignment!r}, not a power of two: the file is damaged", "alignment")
 
     tensors = tuple(_read_tensor(reader, f"tensor {index + 1} of {tensor_count}") for index in range(tensor_count))
     if len({tensor.name for tensor in tensors}) != len(tensors):
-        raise GGUFError("two tensors have the same name: the file is damaged")
+        raise GGUFError("two tensors have the same name: the file is damaged", "tensor-twice")
     data_start = padded(reader.position, alignment)
     _check_layout(tensors, alignment, data_start, size)
     return Header(version, metadata, entry_bytes, tensors, alignment, data_start)
@@ -352,15 +368,15 @@ def _read_tensor(reader: _Reader, what: str) -> Tensor:
     what = f"tensor {name!r}"
     dimensions = reader.number("I", what)
     if not 1 <= dimensions <= MAX_DIMENSIONS:
-        raise GGUFError(f"{what} claims {dimensions} dimensions: the file is damaged")
+        raise GGUFError(f"{what} claims {dimensions} dimensions: the file is damaged", "dimensions")
     shape = tuple(reader.number("Q", what) for _ in range(dimensions))
     type_id = reader.number("I", what)
     offset = reader.number("Q", what)
     if type_id not in TYPES_BY_ID:
-        raise GGUFError(f"{what} has the type number {type_id}, which ik_llama.cpp does not know")
+        raise GGUFError(f"{what} has the type number {type_id}, which ik_llama.cpp does not know", "tensor-type")
     tensor = Tensor(name, shape, TYPES_BY_ID[type_id].name, offset)
     if not all(shape) or max(shape) > MAX_ELEMENTS or tensor.elements > MAX_ELEMENTS:
-        raise GGUFError(f"{what} claims the shape {list(shape)}: the file is damaged")
+        raise GGUFError(f"{what} claims the shape {list(shape)}: the file is damaged", "shape")
     return tensor
 
 
@@ -371,15 +387,15 @@ def _check_layout(tensors: tuple[Tensor, ...], alignment: int, data_start: int, 
         try:
             length = tensor_bytes(tensor.type, tensor.shape)
         except GGUFError as error:
-            raise GGUFError(f"tensor {tensor.name!r}: {error}") from None
+            raise GGUFError(f"tensor {tensor.name!r}: {error}", error.code) from None
         if tensor.offset % alignment:
-            raise GGUFError(f"the data of tensor {tensor.name!r} is not aligned: the file is damaged")
+            raise GGUFError(f"the data of tensor {tensor.name!r} is not aligned: the file is damaged", "offset")
         if tensor.offset < end:
-            raise GGUFError(f"the data of {tensor.name!r} overlaps that of {before!r}: the file is damaged")
+            raise GGUFError(f"the data of {tensor.name!r} overlaps that of {before!r}: the file is damaged", "overlap")
         end, before = tensor.offset + length, tensor.name
     if size is not None and tensors and data_start + end > size:
         raise GGUFError(
-            f"the file has {size} bytes, but its tensor {before!r} ends at {data_start + end}: it is cut off"
+            f"the file has {size} bytes, but its tensor {before!r} ends at {data_start + end}: it is cut off", "cut-off"
         )
 
 
@@ -399,7 +415,7 @@ def part_names(name: str) -> tuple[str, ...]:
         raise GGUFError(f"{name}: a model of {count} parts cannot be")
     names = tuple(f"{found['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1))
     if int(found["number"]) != 1:
-        raise GGUFError(f"{name} is a later part of a split model; name its first part, {names[0]}")
+        raise GGUFError(f"{name} is a later part of a split model; name its first part, {names[0]}", "later-part")
     return names
 
 
@@ -418,12 +434,15 @@ def merge_headers(headers: Sequence[Header]) -> Header:
         if (told, of) != (number, len(headers)):
             raise GGUFError(
                 f"part {number + 1} of {len(headers)} says of itself that it is number {told!r} (from 0) of {of!r}: "
-                "the parts do not belong together, or were renamed"
+                "the parts do not belong together, or were renamed",
+                "parts",
             )
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     if len({tensor.name for tensor in tensors}) != len(tensors):
-        raise GGUFError("a tensor stands in two parts of the split model: the parts do not belong together")
+        raise GGUFError("a tensor stands in two parts of the split model: the parts do not belong together", "parts")
     total = first.metadata.get("split.tensors.count", len(tensors))
     if total != len(tensors):
-        raise GGUFError(f"the parts hold {len(tensors)} tensors together, and the first says there are {total!r}")
+        raise GGUFError(
+            f"the parts hold {len(tensors)} tensors together, and the first says there are {total!r}", "parts"
+        )
     return replace(first, tensors=tensors)

@@ -34,7 +34,11 @@ SUMS, COUNTS = ".in_sum2", ".counts"
 
 
 class ImatrixError(ValueError):
-    """The file is not an importance matrix that can be used; the text says why."""
+    """The file is not an importance matrix that can be used; the text says why, and ``code`` is one word for it."""
+
+    def __init__(self, text: str, code: str = "damaged") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class Imatrix(NamedTuple):
@@ -99,50 +103,55 @@ class _Gguf:
         try:
             self.header = read_header(stream, size)
         except GGUFError as error:
-            raise ImatrixError(str(error)) from None
+            raise ImatrixError(str(error), error.code) from None
         kind = self.header.metadata.get("general.type")
         if kind != "imatrix":
             what = "a model" if self.header.architecture else f"of the type {kind!r}"
-            raise ImatrixError(f"this GGUF file is no importance matrix, but {what}")
+            raise ImatrixError(f"this GGUF file is no importance matrix, but {what}", "kind")
         self.chunks = self._number("imatrix.chunk_count")
         datasets = self.header.metadata.get("imatrix.datasets")
         self.dataset = datasets[0] if isinstance(datasets, list) and datasets and isinstance(datasets[0], str) else ""
         if len(self.dataset.encode()) > MAX_TEXT_BYTES:
-            raise ImatrixError("the importance matrix names a data set of more than 4096 bytes: it is damaged")
+            raise ImatrixError(
+                "the importance matrix names a data set of more than 4096 bytes: it is damaged", "dataset"
+            )
         self.pairs = tuple(self._pairs(self.header))
         if not self.pairs:
-            raise ImatrixError("the importance matrix has no entry with data in it")
+            raise ImatrixError("the importance matrix has no entry with data in it", "empty")
 
     def _number(self, key: str) -> int:
         value = self.header.metadata.get(key, 0)
         if type(value) is not int or not 0 <= value < 1 << 31:
-            raise ImatrixError(f"{key} is {value!r}: the importance matrix is damaged")
+            raise ImatrixError(f"{key} is {value!r}: the importance matrix is damaged", "number")
         return value
 
     def _pairs(self, header: Header) -> Iterator[tuple[str, Tensor, array[float]]]:
         tensors = {tensor.name: tensor for tensor in header.tensors}
         for tensor in header.tensors:
             name = tensor.name
-            wrong = None
+            code, wrong = "", ""
             if not name.endswith((SUMS, COUNTS)):
-                wrong = "is neither sums nor counts"
+                code, wrong = "neither", "is neither sums nor counts"
             elif name.endswith(COUNTS):
                 if name[: -len(COUNTS)] + SUMS not in tensors:
-                    wrong = "are counts without sums"
+                    code, wrong = "no-sums", "are counts without sums"
             elif name[: -len(SUMS)] + COUNTS not in tensors:
-                wrong = "are sums without counts"
+                code, wrong = "no-counts", "are sums without counts"
             else:
                 counts = tensors[name[: -len(SUMS)] + COUNTS]
                 if tensor.type != "f32" or counts.type != "f32" or tensor.elements != tensor.shape[0] * counts.elements:
+                    code = "form"
                     wrong = f"is {tensor.type} {list(tensor.shape)} with counts {counts.type} {list(counts.shape)}"
                 else:
                     times = self.values(counts, 0, counts.elements)
                     if not all(math.isfinite(count) and count >= 0 for count in times):
-                        wrong = "has counts that are no numbers of tokens"
+                        code, wrong = "counts", "has counts that are no numbers of tokens"
                     elif any(times):
                         yield name[: -len(SUMS)], tensor, times
-            if wrong:
-                raise ImatrixError(f"{name} {wrong}: the importance matrix is damaged, or of a form not known here")
+            if code:
+                raise ImatrixError(
+                    f"{name} {wrong}: the importance matrix is damaged, or of a form not known here", code
+                )
 
     def values(self, tensor: Tensor, first: int, count: int) -> array[float]:
         self.stream.seek(self.header.data_start + tensor.offset + 4 * first)
@@ -171,7 +180,9 @@ def write_legacy(stream: BinaryIO, size: int, out: BinaryIO) -> Imatrix:
             values = matrix.values(sums, index * row, row)
             weights = array("f", [value / count for value in values] if count else [1.0] * row)
             if not all(map(math.isfinite, weights)) or min(weights) < 0:
-                raise ImatrixError(f"{name} holds values that are no sums of squares: the importance matrix is damaged")
+                raise ImatrixError(
+                    f"{name} holds values that are no sums of squares: the importance matrix is damaged", "sums"
+                )
             if sys.byteorder == "big":
                 weights.byteswap()
             out.write(weights.tobytes())

@@ -51,7 +51,14 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Im
 
 
 class RecipeError(ValueError):
-    """The recipe is wrong, or cannot be used with this source; the text says why."""
+    """The recipe is wrong, or cannot be used with this source; the text says why.
+
+    ``place`` is the key of the recipe that it is about (``rules[0].type``), empty where it is the whole.
+    """
+
+    def __init__(self, text: str, place: str = "") -> None:
+        super().__init__(text)
+        self.place = place
 
 
 # Rows of such types are woven together for one kind of processor; the engine does it when it loads, if it should.
@@ -147,15 +154,15 @@ def load_recipe(data: Any) -> Recipe:
         raise RecipeError("the recipe is not a mapping of keys to values")
     for key in data:
         if key not in _KEYS:
-            raise RecipeError(f"the recipe has the unknown key {key!r}; known are {', '.join(_KEYS)}")
+            raise RecipeError(f"the recipe has the unknown key {key!r}; known are {', '.join(_KEYS)}", str(key))
     for key, kind in _KEYS.items():
         if key not in data and key in _OPTIONAL:
             continue
         if not isinstance(data.get(key), kind) or (kind is str and not data[key].strip()):
-            raise RecipeError(f"the recipe's {key!r} is missing or not a {kind.__name__}")
+            raise RecipeError(f"the recipe's {key!r} is missing or not a {kind.__name__}", key)
     base = data["base"]
     if base not in _BASES:
-        raise RecipeError(f"the recipe's base {base!r} is not one of {', '.join(sorted(_BASES))}")
+        raise RecipeError(f"the recipe's base {base!r} is not one of {', '.join(sorted(_BASES))}", "base")
 
     recipe = Recipe(
         title=data["title"],
@@ -172,47 +179,54 @@ def load_recipe(data: Any) -> Recipe:
     )
     for key in recipe.attention:
         if key not in _ATTENTION_OPTIONS:
-            raise RecipeError(f"the recipe's 'attention' has the unknown key {key!r}; known are q, k, v, qkv, output")
+            raise RecipeError(
+                f"the recipe's 'attention' has the unknown key {key!r}; known are q, k, v, qkv, output", "attention"
+            )
         example = "blk.0.attn_" + key + ".weight"
         if key not in _honoured(base) and not any(rule.found_in(example) for rule in recipe.rules + recipe.engine):
             raise RecipeError(
                 f"the engine ignores --attn-{key}-type with base {base}: say in 'engine' what it does instead, "
-                f"or set the type by a rule in 'rules'"
+                f"or set the type by a rule in 'rules'",
+                f"attention.{key}",
             )
     return recipe
 
 
 def _typed(item: Mapping[str, Any], where: str) -> str:
     if set(item) - {"type", "reason"}:
-        raise RecipeError(f"the recipe's {where!r} holds only 'type' and 'reason'")
-    return _type(item.get("type"), where)
+        raise RecipeError(f"the recipe's {where!r} holds only 'type' and 'reason'", where)
+    return _type(item.get("type"), f"{where}.type")
 
 
 def _type(name: Any, where: str) -> str:
     if name in TYPES and _WOVEN.search(name):
         raise RecipeError(
             f"the recipe's {where!r}: {name} is a type of interleaved rows; "
-            "name the plain type, the engine interleaves when it loads the model (--run-time-repack)"
+            "name the plain type, the engine interleaves when it loads the model (--run-time-repack)",
+            where,
         )
     if name not in _TARGETS:
-        raise RecipeError(f"the recipe's {where!r}: {name!r} is not one of {', '.join(sorted(_TARGETS))}")
+        raise RecipeError(f"the recipe's {where!r}: {name!r} is not one of {', '.join(sorted(_TARGETS))}", where)
     return str(name)
 
 
 def _rule(item: Any, where: str) -> Rule:
     if not isinstance(item, Mapping) or set(item) - {"match", "type", "reason"} or "match" not in item:
-        raise RecipeError(f"the recipe's {where!r} is not a mapping of 'match', 'type' and 'reason'")
+        raise RecipeError(f"the recipe's {where!r} is not a mapping of 'match', 'type' and 'reason'", where)
     match = str(item["match"])
     if not _PATTERN.fullmatch(match) or _DOUBTFUL.search(match):
         raise RecipeError(
             f"the recipe's {where!r}: the pattern {match!r} uses more than letters, digits, _ - . * + ? | ^ $, groups, "
-            "\\. \\d and [sets]: the rest does not pass llama-quantize's command line, or means another thing there"
+            "\\. \\d and [sets]: the rest does not pass llama-quantize's command line, or means another thing there",
+            f"{where}.match",
         )
     try:
         re.compile(match)
     except re.error as error:
-        raise RecipeError(f"the recipe's {where!r}: the pattern {match!r} is wrong: {error}") from None
-    return Rule(match, _type(item.get("type"), where), str(item.get("reason", "")))
+        raise RecipeError(
+            f"the recipe's {where!r}: the pattern {match!r} is wrong: {error}", f"{where}.match"
+        ) from None
+    return Rule(match, _type(item.get("type"), f"{where}.type"), str(item.get("reason", "")))
 
 
 def _honoured(base: str) -> tuple[str, ...]:
@@ -225,7 +239,7 @@ def _honoured(base: str) -> tuple[str, ...]:
 def plain(base: str, architecture: str) -> Recipe:
     """What ``llama-quantize SOURCE RESULT BASE`` does, without any option. Raises RecipeError for an unknown base."""
     if base not in _BASES:
-        raise RecipeError(f"the file type {base!r} is not one of {', '.join(sorted(_BASES))}")
+        raise RecipeError(f"the file type {base!r} is not one of {', '.join(sorted(_BASES))}", "base")
     return Recipe(base, "llama-quantize", architecture, base, False, True, "", "", {}, (), ())
 
 
@@ -281,7 +295,8 @@ def predict_type(recipe: Recipe, tensor: Tensor, own: str = "") -> str:
     if wanted != tensor.type and tensor.type not in ("f32", "f16", "bf16") and not recipe.allow_requantize:
         raise RecipeError(
             f"tensor {tensor.name} of the source is {tensor.type} already, and the recipe has allow_requantize: false; "
-            "take an F16 or BF16 source, or a recipe that allows it"
+            "take an F16 or BF16 source, or a recipe that allows it",
+            "allow_requantize",
         )
     return wanted
 
@@ -302,16 +317,34 @@ def _decided(recipe: Recipe, name: str, own: str) -> tuple[str, Rule | str]:
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """What the recipe probably does not mean.
+
+    ``kind``: a rule that is ``unmatched`` (its pattern matches no name) or ``idle`` (it matches, and decides nothing),
+    a statement on the engine that is ``refuted`` by its source, tensors that are ``unnamed``. ``about``: the rule's
+    place in the recipe (``rules[0]``), or the tensors' name without the layer.
+    """
+
+    kind: str
+    about: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What quantizing will give: each tensor (offsets are not predicted), and sizes in bytes.
 
-    ``warnings``: sentences about what the recipe probably does not mean.
+    ``doubts``: what the recipe probably does not mean; ``warnings`` are their sentences.
     """
 
     tensors: tuple[Tensor, ...]
     tensor_bytes: int
     file_bytes: int
-    warnings: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(doubt.text for doubt in self.doubts)
 
 
 def predict(recipe: Recipe, source: Header, imatrix: Imatrix | None, imatrix_name: str) -> Prediction:
@@ -321,14 +354,15 @@ def predict(recipe: Recipe, source: Header, imatrix: Imatrix | None, imatrix_nam
     """
     if source.architecture != recipe.architecture:
         raise RecipeError(
-            f"the recipe is for {recipe.architecture} models, and the source is {source.architecture or 'of no kind'}"
+            f"the recipe is for {recipe.architecture} models, and the source is {source.architecture or 'of no kind'}",
+            "architecture",
         )
     if source.alignment != DEFAULT_ALIGNMENT:
         raise RecipeError(
             f"the source is aligned to {source.alignment} bytes; the engine writes only {DEFAULT_ALIGNMENT}"
         )
     if recipe.requires_imatrix and imatrix is None:
-        raise RecipeError("the recipe requires an importance matrix")
+        raise RecipeError("the recipe requires an importance matrix", "requires_imatrix")
     own = _own_choices(recipe, source, imatrix is not None)
     try:
         tensors = tuple(
@@ -338,7 +372,7 @@ def predict(recipe: Recipe, source: Header, imatrix: Imatrix | None, imatrix_nam
     except GGUFError as error:
         raise RecipeError(str(error)) from None
     header = _header_bytes(source, imatrix, imatrix_name)
-    return Prediction(tensors, sum(sizes), file_bytes(header, sizes), tuple(_warnings(recipe, source, own)))
+    return Prediction(tensors, sum(sizes), file_bytes(header, sizes), tuple(_doubts(recipe, source, own)))
 
 
 def _own_choices(recipe: Recipe, source: Header, has_imatrix: bool) -> dict[str, str]:
@@ -362,7 +396,7 @@ def _own_choices(recipe: Recipe, source: Header, has_imatrix: bool) -> dict[str,
 _LARGE = 1 << 20
 
 
-def _warnings(recipe: Recipe, source: Header, own: dict[str, str]) -> list[str]:
+def _doubts(recipe: Recipe, source: Header, own: dict[str, str]) -> list[Doubt]:
     """What of the recipe does not take effect on ``source``, and what of the source the recipe forgets."""
     rules = recipe.rules + recipe.engine
     places = [f"rules[{index}]" for index in range(len(recipe.rules))]
@@ -383,25 +417,26 @@ def _warnings(recipe: Recipe, source: Header, own: dict[str, str]) -> list[str]:
                 refuted[key] = refuted.get(key, 0) + 1
         elif not by and rules and tensor.elements >= _LARGE:
             unnamed[group, kind] = unnamed.get((group, kind), 0) + 1
-    lines = []
+    found = []
     for place, rule, count in zip(places, rules, decides):
         if not count:
-            why = "an earlier one decides, or they are never quantized" if any(map(rule.found_in, names)) else ""
-            lines.append(
-                f"{place} ({rule.match}) decides no tensor of this source"
-                + (f": {why}" if why else ", for it matches no name")
-            )
+            idle = any(map(rule.found_in, names))
+            why = ": an earlier one decides, or they are never quantized" if idle else ", for it matches no name"
+            text = f"{place} ({rule.match}) decides no tensor of this source{why}"
+            found.append(Doubt("idle" if idle else "unmatched", place, text))
     for (group, kind), count in unnamed.items():
-        lines.append(
+        text = (
             f"{group} ({count} of them) is named by no rule, and the engine makes it {kind} by itself: "
             "add a rule, or say under 'engine' that it is meant"
         )
+        found.append(Doubt("unnamed", group, text))
     for (place, group, computed), count in refuted.items():
-        lines.append(
+        text = (
             f"{place} says that the engine makes {group} ({count} of them) {rules[places.index(place)].type}; "
             f"by its source it makes it {computed}"
         )
-    return lines
+        found.append(Doubt("refuted", place, text))
+    return found
 
 
 def _group(name: str) -> str:

@@ -29,11 +29,15 @@ AGENT = "ik-llama-pi"
 
 
 class FetchError(OSError):
-    """A file cannot be had from its server; the text says why. ``status`` is the HTTP status, 0 if there was none."""
+    """A file cannot be had from its server; the text says why.
 
-    def __init__(self, text: str, status: int = 0) -> None:
+    ``status`` is the HTTP status, 0 if there was none. ``code`` is one word for what is wrong.
+    """
+
+    def __init__(self, text: str, status: int = 0, code: str = "") -> None:
         super().__init__(text)
         self.status = status
+        self.code = code
 
 
 def shown(url: str) -> str:
@@ -48,11 +52,13 @@ def origin(url: str) -> tuple[str, str, int]:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except ValueError:
-        raise FetchError("this is not a URL that can be used; it must look like https://host/path") from None
+        raise FetchError(
+            "this is not a URL that can be used; it must look like https://host/path", code="url"
+        ) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise FetchError(f"{shown(url)} is not a URL like https://host/path")
+        raise FetchError(f"{shown(url)} is not a URL like https://host/path", code="url")
     if any(ord(letter) <= 32 or ord(letter) > 126 for letter in url):
-        raise FetchError(f"{shown(url)!r} has spaces or letters in it that a URL must write as %XX")
+        raise FetchError(f"{shown(url)!r} has spaces or letters in it that a URL must write as %XX", code="url")
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
@@ -67,7 +73,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl = newurl.replace(" ", "%20")
         scheme, _, _ = origin(newurl)
         if req.type == "https" and scheme != "https":
-            raise FetchError(f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not encrypted")
+            raise FetchError(
+                f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not encrypted", code="downgrade"
+            )
         new = urllib.request.Request(newurl, headers=dict(req.headers), method=req.get_method())
         if origin(newurl) != origin(req.full_url):
             new.remove_header("Authorization")
@@ -95,9 +103,9 @@ def _explained(url: str, error: Exception) -> FetchError:
             403: "is forbidden; a token with access to it may be missing, or the terms of the model were not accepted",
             404: "is not there (404); compare repository, revision and file name",
         }.get(error.code, f"was answered with status {error.code}")
-        return FetchError(f"{where} {told}", error.code)
+        return FetchError(f"{where} {told}", error.code, "status")
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return FetchError(f"{where} cannot be reached: {reason or type(error).__name__}")
+    return FetchError(f"{where} cannot be reached: {reason or type(error).__name__}", code="unreachable")
 
 
 _TRANSIENT = (urllib.error.URLError, http.client.HTTPException, OSError)
@@ -121,7 +129,7 @@ def request(
         asked.add_header(name, value)
     if token:
         if not re.fullmatch(r"[\x21-\x7e]+", token):
-            raise FetchError("the access token has spaces or strange letters in it")
+            raise FetchError("the access token has spaces or strange letters in it", code="token")
         asked.add_header("Authorization", f"Bearer {token}")
     opener = urllib.request.build_opener(_Stay if stay else _Redirects)
     try:
@@ -233,12 +241,15 @@ class RangeFile:
                     f"{shown(self.url)}: its server has no range requests (status {response.status}, not 206), so "
                     "the header cannot be read without the whole file; download the file and name its path",
                     response.status,
+                    "ranges",
                 )
             told = re.fullmatch(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19})", response.headers.get("Content-Range", ""))
             if not told or int(told[1]) != first or int(told[2]) > last or int(told[2]) >= int(told[3]):
-                raise FetchError(f"{shown(self.url)}: its server answers a range request with another range")
+                raise FetchError(
+                    f"{shown(self.url)}: its server answers a range request with another range", code="range"
+                )
             if self.size not in (-1, int(told[3])):
-                raise FetchError(f"{shown(self.url)} changes while it is read; run again")
+                raise FetchError(f"{shown(self.url)} changes while it is read; run again", code="changed")
             self.size = int(told[3])
             left = int(told[2]) + 1 - first
             while left > 0:

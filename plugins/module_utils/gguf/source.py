@@ -52,7 +52,7 @@ def resolved(location: str, hub: str = HUB) -> str:
         return location
     found = _HUB_FILE.fullmatch(location)
     if not found:
-        raise FetchError(f"{location} is not of the form hf://OWNER/NAME@REVISION/FILE")
+        raise FetchError(f"{location} is not of the form hf://OWNER/NAME@REVISION/FILE", code="url")
     revision = urllib.parse.unquote(found["revision"] or "main")
     return repository_url(hub, found["repository"], revision, found["file"])
 
@@ -102,5 +102,5 @@ def open_source(location: str, token: str | None = None, hub: str = HUB) -> Sour
                     headers.append(read_header(file, length))
                     size += length
         except GGUFError as error:
-            raise error if len(locations) == 1 else GGUFError(f"{shown(part)}: {error}") from None
+            raise error if len(locations) == 1 else GGUFError(f"{shown(part)}: {error}", error.code) from None
     return Source(merge_headers(headers), size, locations, transferred)

@@ -67,29 +67,38 @@ def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
             `sha256` and `recipe` of the model (sha256 empty where it is not made yet), `arguments` of llama-server,
             `unit` (sha256 of its text), `watchdog` (as `watchdog_sha256` makes it).
     """
+    return [words for _, words in kinds_of_changes(serving, wanted)]
+
+
+def kinds_of_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the same, each with its kind: everything, engine, compile, model, quantize, option, unit, watchdog, start,
+    restart or verify."""
     deployment = serving["deployment"]
     if not deployment:
-        return ["everything: nothing is in service"]
+        return [("everything", "everything: nothing is in service")]
     changes = []
     if wanted["engine"] != deployment["engine"]:
-        changes.append(
+        text = (
             f"engine {deployment['engine']} -> {wanted['engine'] or 'to be compiled'} (commit {wanted['commit'][:12]})"
         )
+        changes.append(("engine" if wanted["engine"] else "compile", text))
+    before = deployment["model"][:12]
     if not wanted["sha256"]:
-        changes.append(f"model {deployment['model'][:12]} -> by recipe {wanted['recipe']}, still to be made")
+        changes.append(("quantize", f"model {before} -> by recipe {wanted['recipe']}, still to be made"))
     elif wanted["sha256"] != deployment["model"]:
-        changes.append(f"model {deployment['model'][:12]} -> {wanted['sha256'][:12]} (recipe {wanted['recipe']})")
-    changes += changed_options(deployment["arguments"], wanted["arguments"])
+        changes.append(("model", f"model {before} -> {wanted['sha256'][:12]} (recipe {wanted['recipe']})"))
+    changes += [("option", text) for text in changed_options(deployment["arguments"], wanted["arguments"])]
     if wanted["unit"] != deployment["unit"]:
-        changes.append("the systemd unit")
+        changes.append(("unit", "the systemd unit"))
     if wanted["watchdog"] != deployment.get("watchdog"):
-        changes.append("the watchdog")
+        changes.append(("watchdog", "the watchdog"))
     if serving["running"] != deployment["key"]:
-        changes.append(
-            "start of the service: " + ("another deployment runs" if serving["running"] else "it does not run")
-        )
+        if serving["running"]:
+            changes.append(("restart", "start of the service: another deployment runs"))
+        else:
+            changes.append(("start", "start of the service: it does not run"))
     elif serving["proven"] != deployment["key"]:
-        changes.append("proof: this deployment was never seen to answer")
+        changes.append(("verify", "proof: this deployment was never seen to answer"))
     return changes
 
 
@@ -105,21 +114,23 @@ def duration(seconds: float) -> str:
     return f"{minutes}m" if minutes else f"{rest}s"
 
 
-HEAD = [
-    "board",
-    "service",
-    "temp",
-    "throttled",
-    "engine",
-    "model",
-    "recipe",
-    "context",
-    "tokens/s",
-    "memory",
-    "disk free",
-    "up",
-    "site.yml would change",
-]
+# Each column of the table, and what stands above it.
+COLUMNS = {
+    "board": "board",
+    "service": "service",
+    "temperature": "temp",
+    "throttled": "throttled",
+    "engine": "engine",
+    "model": "model",
+    "recipe": "recipe",
+    "context": "context",
+    "speed": "tokens/s",
+    "memory": "memory",
+    "disk": "disk free",
+    "up": "up",
+    "changes": "site.yml would change",
+}
+HEAD = list(COLUMNS.values())
 
 
 def _number(value: Any, unit: str, digits: int = 0) -> str:

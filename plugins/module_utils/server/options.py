@@ -195,8 +195,8 @@ def started_at(stat: str, ticks: int, since_boot: float, now: float) -> float:
 FEWEST_TOKENS = 3
 
 
-def answer_problem(answer: str, expect: str, tokens: int, cut_off: bool) -> str:
-    """What is wrong with a model's answer, as the end of a sentence; empty if nothing.
+def answer_fault(answer: str, expect: str, tokens: int, cut_off: bool) -> str:
+    """Return one word for what is wrong with a model's answer: unexpected, blank, repeated or short; empty if nothing.
 
     Args:
         answer: what it thought and said.
@@ -206,15 +206,25 @@ def answer_problem(answer: str, expect: str, tokens: int, cut_off: bool) -> str:
         cut_off: whether it ended because no more were asked for.
     """
     if expect:
-        return "" if re.search(expect, answer) else f"is not what was expected ({expect})"
+        return "" if re.search(expect, answer) else "unexpected"
     different = set("".join(answer.split()))
     if not different:
-        return "is blank"
+        return "blank"
     if len(different) == 1:
-        return "is one character again and again, and no language"
-    if 0 < tokens < FEWEST_TOKENS and not cut_off:
-        return f"ended after {tokens} tokens, which is no sentence"
-    return ""
+        return "repeated"
+    return "short" if 0 < tokens < FEWEST_TOKENS and not cut_off else ""
+
+
+def answer_problem(answer: str, expect: str, tokens: int, cut_off: bool) -> str:
+    """Return the same as the end of a sentence; empty if nothing is wrong."""
+    fault = answer_fault(answer, expect, tokens, cut_off)
+    return {
+        "": "",
+        "unexpected": f"is not what was expected ({expect})",
+        "blank": "is blank",
+        "repeated": "is one character again and again, and no language",
+        "short": f"ended after {tokens} tokens, which is no sentence",
+    }[fault]
 
 
 def key_problems(api_keys: list[str]) -> list[str]:
