@@ -35,7 +35,11 @@ def run(source: Path, repository: Path, **arguments: Any) -> dict[str, Any]:
 def git(folder: Path, *words: str, **environment: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@localhost", "-c", "safe.directory=*"]
     done = subprocess.run(
-        ["git", *who, "-C", folder, *words], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        ["git", *who, "-C", folder, *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     return done.stdout.strip()
 

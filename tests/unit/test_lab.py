@@ -229,7 +229,11 @@ def test_machines_of_another_role_get_ssh_keys_and_are_no_containers() -> None:
 
 
 def test_the_table_names_each_board_with_its_ports() -> None:
-    connection = {"ansible_ssh_private_key_file": "/k", "ansible_ssh_common_args": "-o A=b\n", "llama_server_model": "m"}
+    connection = {
+        "ansible_ssh_private_key_file": "/k",
+        "ansible_ssh_common_args": "-o A=b\n",
+        "llama_server_model": "m",
+    }
     boards = [
         {"inventory_hostname": "pi-01", "ansible_port": 2201, **connection},
         {"inventory_hostname": "pi-02", "ansible_port": 2202, "llama_server_port": 8090, **connection},

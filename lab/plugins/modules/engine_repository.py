@@ -10,7 +10,7 @@ short_description: Make a git repository of one commit from a folder of engine s
 version_added: "0.2.0"
 description:
   - Commits the files of a folder to branch C(main) of a bare repository. The folder is only read.
-  - Author, committer and message are fixed, so that equal files with an equal date have the same commit on every machine.
+  - Author, committer and message are fixed: equal files with an equal date make the same commit on every machine.
   - If the folder is the top of a git working copy, its tracked files are taken as they are in the folder, and with
     them the new files that git does not ignore. Otherwise all files are taken.
 options:
@@ -110,7 +110,9 @@ def commit(git: Git, module: AnsibleModule, index: str) -> tuple[str, str]:
     if not date and working_copy(source):
         date = git("-C", str(source), "log", "-1", "--format=%cI")
     if not date:
-        module.fail_json(msg=f"{source} (source) is no git working copy, so the date of its commit must be given (date).")
+        module.fail_json(
+            msg=f"{source} (source) is no git working copy, so the date of its commit must be given (date)."
+        )
     places = {"GIT_DIR": repository, "GIT_WORK_TREE": str(source), "GIT_INDEX_FILE": index}
     if working_copy(source):
         data = "\0".join(listed(git, source)).encode(errors="surrogateescape")
@@ -134,7 +136,7 @@ def main() -> None:
     )
     params: dict[str, Any] = module.params
     if not Path(params["source"]).is_dir():
-        module.fail_json(msg=f"{params['source']} (source) is no folder.")
+        module.fail_json(msg=f"{params['source']} (source) is no folder. No repository was changed.")
     git, repository = Git(module), params["repository"]
     with tempfile.TemporaryDirectory(prefix="engine-repository-") as work:
         if not (Path(repository) / "HEAD").exists():

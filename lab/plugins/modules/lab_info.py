@@ -175,9 +175,7 @@ def main() -> None:
         "free_mib": free_bytes(params["cache"]) >> 20,
         "apt_sources": {path: read_text(path) for path in sources},
         "apt_proxy": proxy,
-        "certificates": {
-            path: sha256_file(path) for path in glob.glob("/usr/local/share/ca-certificates/*.crt")
-        },
+        "certificates": {path: sha256_file(path) for path in glob.glob("/usr/local/share/ca-certificates/*.crt")},
         "ports_busy": [port for port in params["ports"] if busy(port)],
         "binfmt_mounted": (BINFMT / "register").exists(),
         "handler_registered": (BINFMT / params["handler"]).exists(),
