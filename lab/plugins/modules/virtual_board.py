@@ -79,6 +79,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import machine_id, qemu_arguments
@@ -108,7 +109,8 @@ def stop(folder: Path) -> bool:
 
 def made_from(folder: Path) -> str:
     """Return the ID of the machine that has this disk, empty if there is none."""
-    return str(read_json(folder / "board.json", {}).get("id", "")) if (folder / "disk.qcow2").exists() else ""
+    board: dict[str, Any] = read_json(folder / "board.json", {})
+    return str(board.get("id", "")) if (folder / "disk.qcow2").exists() else ""
 
 
 def start(module: AnsibleModule, folder: Path, kvm: bool) -> bool:

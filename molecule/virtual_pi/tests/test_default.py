@@ -1,4 +1,4 @@
-"""On a whole machine: confined and locked in memory; serves after a reboot, lack of memory, power cuts; keeps its key."""
+"""A whole machine: confined, locked in memory; serves after reboot, lack of memory, power cuts; keeps its API key."""
 
 from __future__ import annotations
 
