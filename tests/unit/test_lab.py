@@ -229,11 +229,7 @@ def test_machines_of_another_role_get_ssh_keys_and_are_no_containers() -> None:
 
 
 def test_the_table_names_each_board_with_its_ports() -> None:
-    connection = {
-        "ansible_ssh_private_key_file": "/k",
-        "ansible_ssh_common_args": "-o A=b\n",
-        "llama_server_model": "m",
-    }
+    connection = {"ansible_ssh_private_key_file": "/c/lab/demo/key/id_ed25519", "llama_server_model": "m"}
     boards = [
         {"inventory_hostname": "pi-01", "ansible_port": 2201, **connection},
         {"inventory_hostname": "pi-02", "ansible_port": 2202, "llama_server_port": 8090, **connection},
@@ -241,7 +237,7 @@ def test_the_table_names_each_board_with_its_ports() -> None:
     lines = board_table(boards, "/c")
     for line, words in zip(lines[1:], (("pi-01", "2201", ":8080/"), ("pi-02", "2202", ":8090/"))):
         assert all(word in line for word in words)
-    assert "ssh -p 2201 -i /k -o A=b pi@127.0.0.1" in lines[3]
+    assert "ssh -F /c/lab/demo/ssh_config pi-01" in lines[3]
     assert len(board_table([], "/c")) == 1
 
 

@@ -6,6 +6,7 @@ Formats: sources.list(5) for one-line and deb822 sources, JSON of `podman ps`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
@@ -295,13 +296,13 @@ def board_table(boards: Iterable[Mapping[str, Any]], cache: str) -> list[str]:
         rows.append((board["inventory_hostname"], str(board["ansible_port"]), str(board["llama_server_model"]), api))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     first, port = boards[0], boards[0].get("llama_server_port", 8080)
-    login = (
-        f"ssh -p {first['ansible_port']} -i {first['ansible_ssh_private_key_file']}"
-        f" {str(first['ansible_ssh_common_args']).strip()} pi@127.0.0.1"
-    )
+    # The role lab_host puts it next to the folder of the key.
+    settings = Path(str(first["ansible_ssh_private_key_file"])).parents[1] / "ssh_config"
+    login = f"ssh -F {settings} {first['inventory_hostname']}"
     return [
         *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows),
-        f"Log in to {first['inventory_hostname']}: {login}",
-        f"Ask it from here: add -L 8080:127.0.0.1:{port} to that command, then curl http://127.0.0.1:8080/v1/models",
-        f"Engine, model and images are in {cache}. Remove the boards: make lab-down",
+        f"log in: {login}",
+        f"ask from here: {login} -L 8080:127.0.0.1:{port}, then curl http://127.0.0.1:8080/v1/models",
+        f"engine, model and images: {cache}",
+        "remove the boards: make lab-down",
     ]
