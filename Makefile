@@ -12,7 +12,7 @@ VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Three groups of about the same length run beside each other: these have fleets of their own, ...
-WITH_FLEETS := $(filter fleet gateway pi_metrics,$(SCENARIOS))
+WITH_FLEETS := $(filter collection fleet gateway pi_metrics,$(SCENARIOS))
 # ... these need this machine alone, and the last of them a virtual Pi, ...
 WITHOUT_BOARDS := $(filter fleet_forecast gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
   ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Inventory of a fleet on this machine: LAB_BOARDS boards (4), and with LAB_GATEWAY=1 a gateway before them.
+"""Print the inventory of a fleet on this machine: LAB_BOARDS boards (4), and a gateway if LAB_GATEWAY is 1.
 
-Their ports on 127.0.0.1 follow LAB_FLEET_PORT (2220), which is the gateway's own. Prints what Ansible's
-inventory plugin `script` reads. How the boards are reached is that of group_vars/arm64_boards.yml, but written out, as
-in the inventory of a user: a template is compiled again by each task on each host.
+The gateway has port LAB_FLEET_PORT (2220) on 127.0.0.1, the boards have the ports after it. The output is for Ansible's
+inventory plugin `script`. Connections are those of group_vars/arm64_boards.yml, but written out as in a user's
+inventory: each task compiles a template again on each host.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main() -> None:
                         "ansible_become": True,
                         "ansible_python_interpreter": "/usr/bin/python3",
                         "ansible_ssh_private_key_file": str(keys / "key/id_ed25519"),
-                        # The lab made the boards' host keys itself, so the first connection is checked as strictly
+                        # The lab created the boards' SSH host keys, so the first connection is checked as strictly
                         # as every later one.
                         "ansible_ssh_common_args": (
                             f"-o StrictHostKeyChecking=yes -o UserKnownHostsFile={keys}/known_hosts "

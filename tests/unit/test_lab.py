@@ -12,12 +12,13 @@ import yaml
 from ansible_collections.ik_llama.lab.plugins.module_utils.lab import (
     backports_source,
     board_containers,
+    board_table,
     debian_sources,
     has_backports,
     lab_plan,
     lab_problems,
     lab_steps,
-    qemu_to_renew,
+    qemu_to_update,
 )
 from naming import unnamed
 
@@ -92,7 +93,7 @@ def test_backports_that_stand_already_are_seen() -> None:
     ],
 )
 def test_old_emulators_are_told_from_new(versions: dict[str, str], renewed: list[str]) -> None:
-    assert qemu_to_renew(["qemu-user-static", "qemu-system-arm"], versions) == renewed
+    assert qemu_to_update(["qemu-user-static", "qemu-system-arm"], versions) == renewed
 
 
 def test_containers_are_read_from_podman() -> None:
@@ -101,28 +102,28 @@ def test_containers_are_read_from_podman() -> None:
             "Names": ["demo-pi-01"],
             "State": "running",
             "Pid": 17,
-            "Labels": {"ik-llama-pi.key": "ab", "ik-llama-pi.instance": "demo"},
+            "Labels": {"ik-llama-pi.id": "ab", "ik-llama-pi.instance": "demo"},
         },
         {"Names": ["other"], "State": "exited", "Labels": None},
     ]
     assert board_containers(listed, {17}.__contains__) == {
-        "demo-pi-01": {"running": True, "key": "ab", "instance": "demo"},
-        "other": {"running": False, "key": "", "instance": ""},
+        "demo-pi-01": {"running": True, "id": "ab", "instance": "demo"},
+        "other": {"running": False, "id": "", "instance": ""},
     }
 
 
 def test_a_container_that_lost_its_process_is_to_be_replaced() -> None:
-    labels = {"ik-llama-pi.key": "ab", "ik-llama-pi.instance": "demo"}
+    labels = {"ik-llama-pi.id": "ab", "ik-llama-pi.instance": "demo"}
     for state in ("running", "stopping"):
         listed = [{"Names": ["demo-pi-01"], "State": state, "Pid": 17, "Labels": labels}]
         assert board_containers(listed, set().__contains__)["demo-pi-01"] == {
             "running": False,
-            "key": "",
+            "id": "",
             "instance": "demo",
         }
 
 
-STATE: dict[str, Any] = {
+MACHINE: dict[str, Any] = {
     "architecture": "x86_64",
     "id": "debian",
     "codename": "bookworm",
@@ -143,17 +144,18 @@ WANTED: dict[str, Any] = {
     "cache": "/c",
     "instance": "demo",
     "boards": [{"name": "pi-01", "ssh_port": 2201}],
+    "machines": [],
     "architecture": "aarch64",
     "suite": "trixie",
     "packages": ["sudo", "python3"],
     "host_packages": ["podman"],
-    "machine_packages": [],
+    "qemu_packages": [],
     "image": {},
 }
 
 
-def plan(state: dict[str, Any] | None = None, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
-    return lab_plan({**STATE, **(state or {})}, {**WANTED, **(wanted or {})})
+def plan(machine: dict[str, Any] | None = None, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
+    return lab_plan({**MACHINE, **(machine or {})}, {**WANTED, **(wanted or {})})
 
 
 @pytest.mark.parametrize(
@@ -168,11 +170,11 @@ def plan(state: dict[str, Any] | None = None, wanted: dict[str, Any] | None = No
         ({"free_mib": 1024}, ["/c", "1.0", 4, "lab_host_space_gib", "lab_host_cache"], ["root"]),
         ({"free_mib": 1024, "images": [plan()["image"]]}, [], []),
         ({"ports_busy": [2201]}, [2201, "pi-01", "lab_host_boards"], ["root"]),
-        ({"ports_busy": [2201], "containers": {"demo-pi-01": {"running": True, "key": ""}}}, [], []),
+        ({"ports_busy": [2201], "containers": {"demo-pi-01": {"running": True, "id": ""}}}, [], []),
     ],
 )
 def test_problems_of_a_machine(change: dict[str, Any], names: list[Any], others: list[str]) -> None:
-    problems = lab_problems(plan(change), {**STATE, **change}, 4)
+    problems = lab_problems(plan(change), 4)
     assert len(problems) == bool(names)
     for problem in problems:
         assert unnamed(problem, *names) == []
@@ -196,10 +198,10 @@ def test_what_goes_into_the_image_names_it(change: dict[str, Any]) -> None:
     ("there", "standing"),
     [
         ({}, "absent"),
-        ({"demo-pi-01": {"running": True, "key": "other"}}, "outdated"),
-        ({"demo-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}}, "running"),
-        ({"demo-pi-01": {"running": False, "key": plan()["boards"][0]["key"]}}, "stopped"),
-        ({"test-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}}, "absent"),
+        ({"demo-pi-01": {"running": True, "id": "other"}}, "outdated"),
+        ({"demo-pi-01": {"running": True, "id": plan()["boards"][0]["id"]}}, "running"),
+        ({"demo-pi-01": {"running": False, "id": plan()["boards"][0]["id"]}}, "stopped"),
+        ({"test-pi-01": {"running": True, "id": plan()["boards"][0]["id"]}}, "absent"),
     ],
 )
 def test_boards_are_compared_with_what_runs(there: dict[str, Any], standing: str) -> None:
@@ -213,23 +215,44 @@ def test_steps_name_what_will_be_made_and_nothing_else() -> None:
     assert unnamed(rootfs, made["rootfs"]) == unnamed(image, made["image"]) == unnamed(boards, "pi-01") == []
     stands = {
         "images": [plan()["image"], plan()["rootfs_image"]],
-        "containers": {"demo-pi-01": {"running": True, "key": plan()["boards"][0]["key"]}},
+        "containers": {"demo-pi-01": {"running": True, "id": plan()["boards"][0]["id"]}},
     }
     assert lab_steps(plan(stands)) == []
+    assert plan()["change"]
+    assert not plan(stands)["change"]
+
+
+def test_machines_of_another_role_get_ssh_keys_and_are_no_containers() -> None:
+    made = plan(wanted={"boards": [], "machines": [{"name": "pi-09", "ssh_port": 2209, "cores": 4}]})
+    assert made["boards"] == []
+    assert made["ssh_boards"] == [{"name": "pi-09", "ssh_port": 2209, "directory": "/c/lab/demo/boards/pi-09"}]
+
+
+def test_the_table_names_each_board_with_its_ports() -> None:
+    connection = {"ansible_ssh_private_key_file": "/c/lab/demo/key/id_ed25519", "llama_server_model": "m"}
+    boards = [
+        {"inventory_hostname": "pi-01", "ansible_port": 2201, **connection},
+        {"inventory_hostname": "pi-02", "ansible_port": 2202, "llama_server_port": 8090, **connection},
+    ]
+    lines = board_table(boards, "/c")
+    for line, words in zip(lines[1:], (("pi-01", "2201", ":8080/"), ("pi-02", "2202", ":8090/"))):
+        assert all(word in line for word in words)
+    assert "ssh -F /c/lab/demo/ssh_config pi-01" in lines[3]
+    assert len(board_table([], "/c")) == 1
 
 
 def test_an_arm64_machine_needs_no_emulator() -> None:
     assert plan({"versions": {}})["qemu"] == ["qemu-user-static"]
     arm64 = {"versions": {}, "architecture": "aarch64"}
     assert plan(arm64)["qemu"] == []
-    assert plan(arm64, {"machine_packages": ["qemu-system-arm"]})["qemu"] == ["qemu-system-arm"]
+    assert plan(arm64, {"qemu_packages": ["qemu-system-arm"]})["qemu"] == ["qemu-system-arm"]
 
 
 def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards() -> None:
     native = plan({"versions": {}}, {"architecture": "native"})
     assert (native["architecture"], native["emulated"], native["qemu"]) == ("amd64", False, [])
     assert native["rootfs"] != plan()["rootfs"]
-    assert native["boards"][0]["key"] != plan()["boards"][0]["key"]
+    assert native["boards"][0]["id"] != plan()["boards"][0]["id"]
     assert plan({"architecture": "aarch64"}, {"architecture": "native"})["rootfs"] == plan()["rootfs"]
 
 

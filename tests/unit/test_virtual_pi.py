@@ -10,14 +10,19 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import image_key, machine_key, qemu_arguments
+from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import (
+    image_id,
+    machine_id,
+    qemu_arguments,
+    virtual_plan,
+)
 
 WRITER = Path(__file__).resolve().parents[2] / "lab/roles/virtual_pi/files/make_image.py"
 BOARD: dict[str, Any] = {
     "name": "pi-01",
     "image": "/cache/virtual/0123456789ab",
     "folder": "/cache/lab/virtual/machines/pi-01",
-    "keys": "/cache/lab/virtual/boards/pi-01",
+    "ssh_keys": "/cache/lab/virtual/boards/pi-01",
     "ssh_port": 2231,
     "memory_mib": 3072,
     "cores": 2,
@@ -45,22 +50,47 @@ def test_the_processor_is_a_pi_5s_or_the_machines_own() -> None:
 
 
 @pytest.mark.parametrize("name", ["name", "image", "ssh_port", "memory_mib", "cores"])
-def test_another_machine_has_another_key(name: str) -> None:
-    assert machine_key({**BOARD, name: "other"}) != machine_key(BOARD)
+def test_another_machine_has_another_id(name: str) -> None:
+    assert machine_id({**BOARD, name: "other"}) != machine_id(BOARD)
 
 
 def test_the_image_is_named_by_what_goes_into_it_wherever_the_cache_is() -> None:
-    plan = {"rootfs": "/a/rootfs/0.tar", "sources": ["deb http://mirror.example/debian trixie main"]}
-    state = {"trees": {"root": "1"}, "apt_proxy": "", "certificates": {}}
-    key = image_key(plan, state, "8G", "script")
-    assert key == image_key({**plan, "rootfs": "/b/rootfs/0.tar"}, state, "8G", "script")
+    machine = {"trees": {"root": "1"}, "apt_proxy": "", "certificates": {}}
+    plan = {
+        "rootfs": "/a/rootfs/0.tar",
+        "sources": ["deb http://mirror.example/debian trixie main"],
+        "machine": machine,
+    }
+    known = image_id(plan, "8G", "script")
+    assert known == image_id({**plan, "rootfs": "/b/rootfs/0.tar"}, "8G", "script")
     others = [
-        image_key({**plan, "rootfs": "/a/rootfs/1.tar"}, state, "8G", "script"),
-        image_key(plan, {**state, "trees": {"root": "2"}}, "8G", "script"),
-        image_key(plan, state, "9G", "script"),
-        image_key(plan, state, "8G", "another"),
+        image_id({**plan, "rootfs": "/a/rootfs/1.tar"}, "8G", "script"),
+        image_id({**plan, "machine": {**machine, "trees": {"root": "2"}}}, "8G", "script"),
+        image_id(plan, "9G", "script"),
+        image_id(plan, "8G", "another"),
     ]
-    assert key not in others
+    assert known not in others
+
+
+@pytest.mark.parametrize(
+    ("exists", "running", "busy", "free", "change", "problems"),
+    [
+        (True, True, [2231], 100, False, []),
+        (True, False, [], 100, True, []),
+        (False, True, [2231], 5000, True, []),
+        (True, False, [2231], 100, True, ["2231"]),
+        (False, True, [], 100, True, ["virtual_pi_space_gib"]),
+    ],
+)
+def test_the_plan_says_what_is_missing_and_what_prevents_it(
+    exists: bool, running: bool, busy: list[int], free: int, change: bool, problems: list[str]
+) -> None:
+    lab = {"machine": {"ports_busy": busy, "free_mib": free, "cache": "/c"}}
+    found = [{"item": {"name": "pi-01", "ssh_port": 2231}, "running": running}]
+    plan = virtual_plan(lab, found, {"path": "/c/virtual/0", "exists": exists}, 3)
+    assert (plan["image"], plan["image_missing"], plan["change"]) == ("/c/virtual/0", not exists, change)
+    assert len(plan["problems"]) == len(problems)
+    assert all(word in problem for word, problem in zip(problems, plan["problems"]))
 
 
 def test_modules_are_loaded_after_what_they_depend_on(writer: ModuleType) -> None:

@@ -1,23 +1,24 @@
-"""The lab's own computations: apt sources, state of containers, what is missing.
+"""What the lab needs on a machine, and what is there: package sources, containers, the plan.
 
 Formats: sources.list(5) for one-line and deb822 sources, JSON of `podman ps`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_key
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
 
 #: Debian's names of what uname calls the machine.
 DEBIAN_ARCHITECTURES = {"aarch64": "arm64", "x86_64": "amd64"}
-#: Package that runs the programs of another architecture.
+#: Package that runs programs of another architecture.
 USER_EMULATOR = "qemu-user-static"
 
 
 class Source(NamedTuple):
-    """One address of packages with one suite."""
+    """A package source: one address, one suite."""
 
     uri: str
     suite: str
@@ -26,7 +27,7 @@ class Source(NamedTuple):
 
 
 def _one_line(text: str) -> list[Source]:
-    """Entries of a sources.list: `deb [options] uri suite component...`."""
+    """Return the entries of a sources.list: `deb [options] uri suite component...`."""
     found = []
     for line in text.splitlines():
         words = line.split("#", 1)[0].split()
@@ -45,7 +46,7 @@ def _one_line(text: str) -> list[Source]:
 
 
 def _deb822(text: str) -> list[Source]:
-    """Entries of a .sources file: stanzas of fields, a continuation line begins with a blank."""
+    """Return the entries of a .sources file: stanzas of fields; a continuation line begins with a space."""
     found = []
     for stanza in text.replace("\r", "").split("\n\n"):
         fields: dict[str, str] = {}
@@ -69,7 +70,7 @@ def _deb822(text: str) -> list[Source]:
 
 
 def parse_sources(files: dict[str, str]) -> list[Source]:
-    """All enabled binary package sources in these files ({path: text}); the name's end tells the format."""
+    """Return all enabled binary package sources in these files ({path: text}); the suffix decides on the format."""
     found = []
     for path in sorted(files):
         found += _deb822(files[path]) if path.endswith(".sources") else _one_line(files[path])
@@ -77,9 +78,9 @@ def parse_sources(files: dict[str, str]) -> list[Source]:
 
 
 def debian_sources(files: dict[str, str], codename: str, suite: str) -> list[str]:
-    """One-line sources of Debian's `suite`, at the addresses this host uses for its own `codename`.
+    """Return one-line sources of Debian's `suite`, at the addresses where this host gets its release `codename`.
 
-    Other vendors name their suites after Debian's too; theirs are signed by another key.
+    Sources signed by another key are left out: other vendors use the names of Debian's releases too.
     """
     lines = []
     for source in parse_sources(files):
@@ -97,7 +98,7 @@ def debian_sources(files: dict[str, str], codename: str, suite: str) -> list[str
 
 
 def backports_source(files: dict[str, str], codename: str) -> str:
-    """The one-line source of `codename`'s backports at this host's own address; empty if none is known."""
+    """Return the one-line source of `codename`'s backports at this host's mirror, empty if none is known."""
     for line in debian_sources(files, codename, codename):
         words = line.split()
         if words[-2] == codename:
@@ -106,19 +107,18 @@ def backports_source(files: dict[str, str], codename: str) -> str:
 
 
 def has_backports(files: dict[str, str], codename: str) -> bool:
-    """Whether some source of this host gives the backports already."""
+    """Return whether a source of this host has the backports already."""
     return any(source.suite == f"{codename}-backports" for source in parse_sources(files))
 
 
 def board_containers(podman_ps: list[dict[str, Any]], alive: Callable[[int], bool]) -> dict[str, dict[str, Any]]:
-    """{container name: {running, key, instance}} from `podman ps --all --format json`.
+    """Return {container name: {running, id, instance}} from `podman ps --all --format json`.
 
-    A container whose process was lost behind podman's back (a machine restored from a snapshot, say)
-    still counts as running there and can be neither stopped nor started: it gets an empty key, so
-    that a new one takes its place.
+    A container whose process was lost without podman's knowledge (a machine restored from a snapshot, for example)
+    still counts as running there and can be neither stopped nor started. It gets an empty ID, so that it is replaced.
 
     Args:
-        alive: whether a process of this number is there.
+        alive: whether there is a process with this number.
     """
     found = {}
     for container in podman_ps:
@@ -126,24 +126,24 @@ def board_containers(podman_ps: list[dict[str, Any]], alive: Callable[[int], boo
         lost = container.get("State") in ("running", "stopping") and not alive(int(container.get("Pid") or 0))
         found[container["Names"][0]] = {
             "running": container.get("State") == "running" and not lost,
-            "key": "" if lost else labels.get("ik-llama-pi.key", ""),
+            "id": "" if lost else labels.get("ik-llama-pi.id", ""),
             "instance": labels.get("ik-llama-pi.instance", ""),
         }
     return found
 
 
 def _major(version: str) -> int:
-    """The first number in a Debian version (its epoch left off): 10 for `1:10.0.2+ds-2`; 0 for none."""
+    """Return the first number of a Debian version without its epoch: 10 for `1:10.0.2+ds-2`; 0 for none."""
     head = version.rsplit(":", 1)[-1].split(".", 1)[0]
     return int(head) if head.isdigit() else 0
 
 
-def qemu_to_renew(wanted: Iterable[str], versions: dict[str, str], least: int = 10) -> list[str]:
-    """Packages of QEMU to install or renew: systemd 257 does not start services under QEMU 7.2.
+def qemu_to_update(wanted: Iterable[str], versions: dict[str, str], least: int = 10) -> list[str]:
+    """Return the packages of QEMU to install or update: systemd 257 does not start services under QEMU 7.2.
 
     Args:
         wanted: names of packages. `qemu-user` does what `qemu-user-static` does.
-        versions: {package: installed version}, of those that are.
+        versions: {package: installed version}, installed ones only.
     """
 
     def newest(name: str) -> int:
@@ -152,102 +152,113 @@ def qemu_to_renew(wanted: Iterable[str], versions: dict[str, str], least: int = 
     return [name for name in wanted if newest(name) < least]
 
 
-def lab_plan(state: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """What the lab is to be on this machine, with keys for all that is made.
+def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return what the lab needs on this machine, and what of it is missing.
 
     Args:
-        state: what module `lab_state` returned.
-        wanted: `cache`, `instance`, `boards`, `architecture` (`aarch64`, or `native` for this machine's own), `suite`,
-            `packages` (in the root file system), `host_packages`, `machine_packages` (those of QEMU's full systems),
-            and `image` (whatever else goes into the image).
+        machine: what module `lab_info` returned.
+        wanted: `cache`, `instance`, `boards`, `machines` (boards that another role starts), `architecture` (`aarch64`,
+            or `native` for this machine's), `suite`, `packages` (in the root file system), `host_packages`,
+            `qemu_packages` (of full systems), and `image` (what else the image is made from).
 
     Returns:
-        architecture (Debian's name), emulated, packages and qemu (to install here), sources (of the boards),
-        rootfs (path), rootfs_image and image (names), rootfs_missing and image_missing, boards (each with container,
-        directory, key, and state: `absent`, `outdated`, `stopped` or `running`).
+        inputs (`wanted`), machine, change (whether anything is to be made), directory (of this instance), architecture
+        (Debian's name), emulated, packages and qemu (to install here), sources (of the boards), rootfs (path),
+        rootfs_image and image (names), rootfs_missing and image_missing, boards (each with container, id, and state:
+        `absent`, `outdated`, `stopped` or `running`), and ssh_boards (name, ssh_port and directory of each board and
+        machine).
     """
-    architecture = state["architecture"] if wanted["architecture"] == "native" else wanted["architecture"]
-    emulated = state["architecture"] != architecture
-    sources = debian_sources(state["apt_sources"], state["codename"], wanted["suite"])
+    architecture = machine["architecture"] if wanted["architecture"] == "native" else wanted["architecture"]
+    emulated = machine["architecture"] != architecture
+    sources = debian_sources(machine["apt_sources"], machine["codename"], wanted["suite"])
     packages = sorted(wanted["packages"])
     debian = DEBIAN_ARCHITECTURES.get(architecture, architecture)
-    rootfs_key = content_key({"format": 2, "suite": wanted["suite"], "packages": packages, "architecture": debian})
-    image_key = content_key(
+    directory = f"{wanted['cache']}/lab/{wanted['instance']}"
+    rootfs_id = content_id({"format": 2, "suite": wanted["suite"], "packages": packages, "architecture": debian})
+    image_id = content_id(
         {
-            "rootfs": rootfs_key,
+            "rootfs": rootfs_id,
             "emulated": emulated,
             "sources": sources,
-            "files": [state["trees"], state["apt_proxy"], state["certificates"]],
+            "files": [machine["trees"], machine["apt_proxy"], machine["certificates"]],
             "more": wanted["image"],
         }
     )
-    rootfs_image = f"localhost/ik-llama-pi/rootfs:{rootfs_key}"
-    image = f"localhost/ik-llama-pi/board:{image_key}"
+    rootfs_image = f"localhost/ik-llama-pi/rootfs:{rootfs_id}"
+    image = f"localhost/ik-llama-pi/board:{image_id}"
+    ssh_boards = [
+        {"name": board["name"], "ssh_port": board["ssh_port"], "directory": f"{directory}/boards/{board['name']}"}
+        for board in [*wanted["boards"], *wanted["machines"]]
+    ]
     boards = []
     for board in wanted["boards"]:
         container = f"{wanted['instance']}-{board['name']}"
-        directory = f"{wanted['cache']}/lab/{wanted['instance']}/boards/{board['name']}"
-        key = content_key({"image": image_key, "board": board, "directory": directory})
-        there = state["containers"].get(container)
-        if there is None:
-            standing = "absent"
-        elif there["key"] != key:
-            standing = "outdated"
+        board_id = content_id({"image": image_id, "board": board, "directory": directory})
+        found = machine["containers"].get(container)
+        if found is None:
+            state = "absent"
+        elif found["id"] != board_id:
+            state = "outdated"
         else:
-            standing = "running" if there["running"] else "stopped"
-        boards.append({**board, "container": container, "directory": directory, "key": key, "state": standing})
-    return {
+            state = "running" if found["running"] else "stopped"
+        boards.append({**board, "container": container, "id": board_id, "state": state})
+    plan = {
+        "inputs": wanted,
+        "machine": machine,
+        "directory": directory,
         "architecture": debian,
         "emulated": emulated,
-        "qemu": qemu_to_renew([USER_EMULATOR] * emulated + wanted["machine_packages"], state["versions"]),
-        "packages": missing(wanted["host_packages"], state["versions"]),
+        "qemu": qemu_to_update([USER_EMULATOR] * emulated + wanted["qemu_packages"], machine["versions"]),
+        "packages": missing(wanted["host_packages"], machine["versions"]),
         "sources": sources,
-        "rootfs": f"{wanted['cache']}/rootfs/{rootfs_key}.tar",
+        "rootfs": f"{wanted['cache']}/rootfs/{rootfs_id}.tar",
         "rootfs_image": rootfs_image,
-        "rootfs_missing": rootfs_image not in state["images"],
+        "rootfs_missing": rootfs_image not in machine["images"],
         "image": image,
-        "image_missing": image not in state["images"],
+        "image_missing": image not in machine["images"],
         "boards": boards,
+        "ssh_boards": ssh_boards,
     }
+    return {**plan, "change": bool(lab_steps(plan))}
 
 
-def lab_problems(plan: dict[str, Any], state: dict[str, Any], space_gib: int) -> list[str]:
-    """Sentences, one for each reason why this machine cannot carry the lab; empty if it can.
+def lab_problems(plan: dict[str, Any], space_gib: int) -> list[str]:
+    """Return sentences, one for each reason why this machine cannot run the lab; empty if it can.
 
     Args:
         plan: what `lab_plan` returned.
-        state: what module `lab_state` returned.
-        space_gib: least GiB free while no image stands yet.
+        space_gib: least GiB free while the image has not been made.
     """
+    machine = plan["machine"]
     problems = []
-    if state["architecture"] not in ("x86_64", "aarch64"):
-        problems.append(f"its processor is {state['architecture']}: the lab knows x86_64 and aarch64")
-    installs = state["id"] == "debian" and state["codename"] in ("bookworm", "trixie")
-    if state["programs_missing"] and not (installs and state["root"]):
-        why = "you are not root" if installs else f"it is {state['id']} {state['codename']}, not Debian 12 or 13"
+    if machine["architecture"] not in ("x86_64", "aarch64"):
+        problems.append(f"its processor is {machine['architecture']}, and the lab supports x86_64 and aarch64")
+    installs = machine["id"] == "debian" and machine["codename"] in ("bookworm", "trixie")
+    if machine["programs_missing"] and not (installs and machine["root"]):
+        why = "you are not root" if installs else f"it is {machine['id']} {machine['codename']}, not Debian 12 or 13"
         problems.append(
             f"{why}, so the lab installs nothing, and these programs are missing:"
-            f" {', '.join(state['programs_missing'])}. Install them, or use such a machine as root"
+            f" {', '.join(machine['programs_missing'])}. Install them, or use such a machine as root"
         )
-    elif not state["root"]:
-        problems.append("containers with systemd, and the emulation, need root: run the playbook as root")
-    if plan["image_missing"] and state["free_mib"] < space_gib * 1024:
+    elif not machine["root"]:
+        problems.append("containers with systemd, and the emulation, need root. Run the playbook as root")
+    if plan["image_missing"] and machine["free_mib"] < space_gib * 1024:
         problems.append(
-            f"{state['cache']} has {state['free_mib'] / 1024:.1f} GiB free, the lab needs {space_gib}"
-            " (lab_host_space_gib): make room, or set lab_host_cache to another disk"
+            f"{machine['cache']} has {machine['free_mib'] / 1024:.1f} GiB free, and the lab needs {space_gib}"
+            " (lab_host_space_gib). Free space, or set lab_host_cache to a folder on another disk"
         )
     for board in plan["boards"]:
-        ours = state["containers"].get(board["container"], {}).get("running")
-        if int(board["ssh_port"]) in state["ports_busy"] and not ours:
+        ours = machine["containers"].get(board["container"], {}).get("running")
+        if int(board["ssh_port"]) in machine["ports_busy"] and not ours:
             problems.append(
-                f"port {board['ssh_port']} on 127.0.0.1 is taken by something else: stop it,"
+                f"port {board['ssh_port']} on 127.0.0.1 is used by another program. Stop it,"
                 f" or give {board['name']} another ssh_port in lab_host_boards"
             )
     return problems
 
 
 def lab_steps(plan: dict[str, Any]) -> list[str]:
-    """What a run will make, one sentence each with the time it takes; empty if all stands."""
+    """Return what a run will make, one sentence each with the time it takes; empty if nothing is missing."""
     packages = plan["packages"] + plan["qemu"]
     boards = [board["name"] for board in plan["boards"] if board["state"] != "running"]
     steps = []
@@ -255,7 +266,7 @@ def lab_steps(plan: dict[str, Any]) -> list[str]:
         steps.append(f"Debian packages to install on this machine: {', '.join(packages)} (less than a minute)")
     if plan["rootfs_missing"]:
         time = "emulated, about five minutes" if plan["emulated"] else "about a minute"
-        steps.append(f"root file system of the boards, if {plan['rootfs']} is not there yet ({time})")
+        steps.append(f"root file system of the boards, unless {plan['rootfs']} exists ({time})")
     if plan["image_missing"]:
         steps.append(f"image {plan['image']} (a quarter of a minute)")
     if boards:
@@ -264,6 +275,34 @@ def lab_steps(plan: dict[str, Any]) -> list[str]:
 
 
 def missing(wanted: Iterable[str], there: Iterable[str]) -> list[str]:
-    """Those of `wanted` that are not `there`, in order."""
+    """Return those of `wanted` that are not `there`, in order."""
     known = set(there)
     return [name for name in wanted if name not in known]
+
+
+def board_table(boards: Iterable[Mapping[str, Any]], cache: str) -> list[str]:
+    """Return lines that say how to reach the boards: a table, and the commands for the first of them.
+
+    Args:
+        boards: variables of each board. Where they have none, port 8080 of the role llama_server holds.
+        cache: the lab's folder.
+    """
+    boards = list(boards)
+    if not boards:
+        return ["This lab has no boards."]
+    rows = [("board", "SSH on 127.0.0.1", "model", "API on the board")]
+    for board in boards:
+        api = f"http://127.0.0.1:{board.get('llama_server_port', 8080)}/v1"
+        rows.append((board["inventory_hostname"], str(board["ansible_port"]), str(board["llama_server_model"]), api))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    first, port = boards[0], boards[0].get("llama_server_port", 8080)
+    # The role lab_host puts it next to the folder of the key.
+    settings = Path(str(first["ansible_ssh_private_key_file"])).parents[1] / "ssh_config"
+    login = f"ssh -F {settings} {first['inventory_hostname']}"
+    return [
+        *("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows),
+        f"log in: {login}",
+        f"ask from here: {login} -L 8080:127.0.0.1:{port}, then curl http://127.0.0.1:8080/v1/models",
+        f"engine, model and images: {cache}",
+        "remove the boards: make lab-down",
+    ]

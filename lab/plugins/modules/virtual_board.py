@@ -1,25 +1,26 @@
 #!/usr/bin/python
-"""Ansible module: one virtual Pi on this machine."""
+"""Ansible module virtual_board."""
 
 from __future__ import annotations
 
-DOCUMENTATION = """
+DOCUMENTATION = r"""
 ---
 module: virtual_board
-short_description: One virtual Pi on this machine
+short_description: Manage a virtual Pi on this machine
+version_added: "0.2.0"
 description:
-  - With C(state=started) the machine runs, from a disk of its own that holds what differs from the image. A machine
-    made from another image, or of another size or port, is replaced by an empty one.
-  - With C(state=stopped) it is gone at once, as after a power cut. Its disk stays.
-  - With C(state=absent) its disk goes too.
+  - With O(state=started) the machine runs, from a disk that holds what differs from the image. A machine that was made
+    from another image, or with another size or port, is replaced by an empty one.
+  - With O(state=stopped) it ends at once, as in a power cut. Its disk stays.
+  - With O(state=absent) its disk is removed too.
 options:
   state:
-    description: What to reach.
+    description: Wanted state of the machine.
     type: str
     choices: [started, stopped, absent]
     default: started
   folder:
-    description: Folder of this machine, with its disk, console.log, pid and the socket qmp.
+    description: Folder of the machine, with its disk, console.log, pid and the socket qmp.
     type: path
     required: true
   name:
@@ -28,8 +29,8 @@ options:
   image:
     description: Folder with vmlinuz, initrd and root.ext4.
     type: path
-  keys:
-    description: Folder with host key and authorized_keys; the board can read it.
+  ssh_keys:
+    description: Folder with the SSH host key and authorized_keys. The board can read it.
     type: path
   ssh_port:
     description: Port on 127.0.0.1 where its SSH answers.
@@ -42,26 +43,31 @@ options:
     description: Its processor's cores.
     type: int
     default: 2
-author: ik-llama-pi
+attributes:
+  check_mode:
+    support: full
+    description: Reports what would change.
+author:
+  - ik-llama-pi
 """
 
-EXAMPLES = """
+EXAMPLES = r"""
 - name: Start a virtual Pi
-  virtual_board:
+  ik_llama.lab.virtual_board:
     folder: /root/.cache/ik-llama-pi/lab/virtual/machines/pi-01
     name: pi-01
     image: /root/.cache/ik-llama-pi/virtual/0123456789ab
-    keys: /root/.cache/ik-llama-pi/lab/virtual/boards/pi-01
+    ssh_keys: /root/.cache/ik-llama-pi/lab/virtual/boards/pi-01
     ssh_port: 2231
 """
 
-RETURN = """
+RETURN = r"""
 running:
-  description: Whether it ran before.
+  description: Whether it was running before.
   returned: always
   type: bool
 kvm:
-  description: Whether this machine lends its own processor. If not, one is emulated.
+  description: Whether this machine's processor is used. If not, one is emulated.
   returned: always
   type: bool
 """
@@ -73,14 +79,16 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import machine_key, qemu_arguments
+from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import machine_id, qemu_arguments
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json
 
 
 def process(folder: Path) -> int:
-    """Number of the machine's process, 0 if it does not run. A number that now is another process's does not count."""
+    """Return the number of the machine's process, 0 if it does not run or the number belongs to another process now."""
     try:
         pid = int((folder / "pid").read_text())
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
@@ -90,7 +98,7 @@ def process(folder: Path) -> int:
 
 
 def stop(folder: Path) -> bool:
-    """Cut the power, and wait until the process is gone. Returns whether there was one."""
+    """Cut the power, and wait until the process is gone. Return whether there was one."""
     pid = process(folder)
     if pid:
         os.kill(pid, signal.SIGKILL)
@@ -100,18 +108,16 @@ def stop(folder: Path) -> bool:
 
 
 def made_from(folder: Path) -> str:
-    """Key of the machine whose disk this is, empty if there is none."""
-    try:
-        return str(json.loads((folder / "board.json").read_text())["key"]) if (folder / "disk.qcow2").exists() else ""
-    except (OSError, ValueError, LookupError):
-        return ""
+    """Return the ID of the machine that has this disk, empty if there is none."""
+    board: dict[str, Any] = read_json(folder / "board.json", {})
+    return str(board.get("id", "")) if (folder / "disk.qcow2").exists() else ""
 
 
 def start(module: AnsibleModule, folder: Path, kvm: bool) -> bool:
-    """Have the machine run. Returns whether anything was done for it."""
+    """Ensure the machine runs. Return whether anything had to be done for that."""
     board = module.params
-    key = machine_key(board)
-    fresh = made_from(folder) != key
+    board_id = machine_id(board)
+    fresh = made_from(folder) != board_id
     if process(folder) and not fresh:
         return False
     if module.check_mode:
@@ -124,7 +130,7 @@ def start(module: AnsibleModule, folder: Path, kvm: bool) -> bool:
         module.run_command(
             ["qemu-img", "create", "-q", "-f", "qcow2", *base, str(folder / "disk.qcow2")], check_rc=True
         )
-        write_file(folder / "board.json", json.dumps({"key": key}) + "\n")
+        write_file(folder / "board.json", json.dumps({"id": board_id}) + "\n")
     (folder / "pid").unlink(missing_ok=True)
     module.run_command(qemu_arguments(board, kvm), check_rc=True)
     return True
@@ -137,12 +143,12 @@ def main() -> None:
             "folder": {"type": "path", "required": True},
             "name": {"type": "str"},
             "image": {"type": "path"},
-            "keys": {"type": "path", "no_log": False},
+            "ssh_keys": {"type": "path", "no_log": False},
             "ssh_port": {"type": "int"},
             "memory_mib": {"type": "int", "default": 3072},
             "cores": {"type": "int", "default": 2},
         },
-        required_if=[("state", "started", ["name", "image", "keys", "ssh_port"])],
+        required_if=[("state", "started", ["name", "image", "ssh_keys", "ssh_port"])],
         supports_check_mode=True,
     )
     folder = Path(module.params["folder"])

@@ -1,4 +1,4 @@
-"""The boards answer by SSH with checked keys, look like a Pi to the roles, and reach nothing of this machine."""
+"""The boards answer by SSH with checked keys, look like a Pi to the roles, and cannot change this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+PROJECT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ik-llama-pi"
 LAB = CACHE / "lab/test"
 PODMAN = {
@@ -85,9 +86,21 @@ def test_ports_are_published_on_loopback_alone() -> None:
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
-def test_podman_of_the_user_knows_nothing_of_it() -> None:
+def test_podman_of_the_user_does_not_show_it() -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CONTAINERS_")}
     for question in (["ps", "--all"], ["images"], ["network", "ls"]):
         seen = subprocess.run(["podman", *question], env=plain, capture_output=True, text=True, check=True)
         assert "test-pi-" not in seen.stdout
         assert "ik-llama-pi" not in seen.stdout
+
+
+def test_a_folder_of_engine_source_is_a_repository_of_one_commit() -> None:
+    repository = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "engine-source"
+
+    def git(*words: str) -> list[str]:
+        run = subprocess.run(["git", "-C", repository, *words], capture_output=True, text=True, check=True)
+        return run.stdout.splitlines()
+
+    assert git("log", "--format=%cI", "main") == ["2026-04-15T00:00:00+00:00"]
+    source = PROJECT / "molecule/shared/stand_in_engine"
+    assert git("ls-tree", "-r", "--name-only", "main") == sorted(path.name for path in source.iterdir())

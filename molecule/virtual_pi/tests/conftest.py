@@ -1,4 +1,4 @@
-"""The virtual Pi of this scenario, with a server that others can reach by a key."""
+"""The virtual Pi of this scenario, with a server that others can reach with an API key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def key() -> str:
 
 @pytest.fixture(scope="session")
 def options(key: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Variables that would come from a vault."""
+    """Return a file of variables that would come from a vault."""
     path = tmp_path_factory.mktemp("options") / "vault.yml"
     path.touch(mode=0o600)
     path.write_text(json.dumps({"llama_server_host": "0.0.0.0", "llama_server_api_keys": [key]}))
@@ -40,7 +40,7 @@ def options(key: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def play(options: Path) -> Callable[..., power_cuts.Run]:
-    """Start a playbook with these variables, as talkative as can be."""
+    """Return a function that starts a playbook with these variables and -vvv."""
 
     def start(*arguments: str) -> power_cuts.Run:
         return power_cuts.Run(*arguments, "-vvv", "-e", f"@{options}")
@@ -50,7 +50,7 @@ def play(options: Path) -> Callable[..., power_cuts.Run]:
 
 @pytest.fixture(scope="session")
 def draw() -> random.Random:
-    """Where moments come from. The seed is printed, to be put here when one shall be seen again."""
+    """Return the generator of random moments. Its seed is printed; put it here to see the same moments again."""
     seed = random.randrange(10000)
     print(f"seed {seed}")
     return random.Random(seed)

@@ -1,4 +1,4 @@
-"""On a whole machine: confined, locked in memory, there after a reboot, a lack of memory and power cuts, key unseen."""
+"""A whole machine: confined, locked in memory; serves after reboot, lack of memory, power cuts; keeps its API key."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 
 LETTERS = "abcdefghijkl"
 KEY_FILE = "/etc/llama-server/api-keys"
-#: Notes every second what all processes were started with.
+#: Records every second what all processes were started with.
 WATCH = "while :; do cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; sleep 1; done > /run/watched"
 
 
 def ports(board: Any) -> set[tuple[str, str, str]]:
-    """What listens: protocol, address, program."""
+    """Return what listens: protocol, address, program."""
     rows = (line.split() for line in board.check_output("ss -tulpnH").splitlines())
     return {(row[0], row[4], re.search(r'"(.*?)"', row[6])[1]) for row in rows}  # type: ignore[index]
 
@@ -28,7 +28,7 @@ def before(machine: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def served(machine: Any, before: Any, play: Any, draw: Any) -> dict[str, Any]:
-    """site.yml on an empty board whose power is cut at some moment, and site.yml again."""
+    """Run site.yml on an empty board, cut its power at a random moment, and run site.yml again."""
     first = play("site.yml")
     moment = first.until(draw.uniform(10, 80))
     machine.cut()
@@ -56,11 +56,11 @@ def test_it_serves_after_a_power_cut_and_site_again(machine: Any, board: Any, se
 
 
 def test_exposure(board: Any) -> None:
-    told = board.check_output("systemd-analyze security --no-pager llama-server.service")
-    level = re.search(r"Overall exposure level for llama-server.service: ([\d.]+)", told)
+    report = board.check_output("systemd-analyze security --no-pager llama-server.service")
+    level = re.search(r"Overall exposure level for llama-server.service: ([\d.]+)", report)
     assert level
     print(level[0])
-    assert float(level[1]) <= 2.0, told
+    assert float(level[1]) <= 2.0, report
 
 
 def test_the_model_is_locked_in_memory(board: Any, process: Any) -> None:

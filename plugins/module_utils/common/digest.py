@@ -37,4 +37,4 @@ def sha256_file(path: str | Path) -> str:
 
 
 #: Its name until now; goes when nobody uses it any more.
-content_key = content_id
+content_id = content_id

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Make the image of a virtual Pi: vmlinuz, initrd and root.ext4, in one folder that gets its name last.
+"""Make the image of a virtual Pi: vmlinuz, initrd and root.ext4, in a folder that gets its name last.
 
 The root file system is the one of the lab's containers, and gets what a machine has beyond a container: udev, the
 kernel's modules, a network. Debian's own kernel has the drivers of disk and file system as modules, so a small initrd
 loads these, and nothing else: generating Debian's would take minutes under emulation.
 
-Needs root, mmdebstrap, depmod, cpio and mkfs.ext4, and a mount namespace of its own (unshare --mount).
+Needs root, mmdebstrap, depmod, cpio and mkfs.ext4, and a new mount namespace (unshare --mount).
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2sc
 
 
 def name_of(module: str) -> str:
-    """A module's name as the kernel has it: `kernel/fs/ext4/ext4.ko.xz` -> `ext4`."""
+    """Return a module's name as the kernel has it: `kernel/fs/ext4/ext4.ko.xz` -> `ext4`."""
     return module.rsplit("/", 1)[-1].split(".", 1)[0].replace("-", "_")
 
 
 def load_order(dependencies: str, wanted: list[str]) -> list[str]:
-    """Paths of the wanted modules and of all they depend on, in an order in which they can be loaded.
+    """Return paths of the wanted modules and of all they depend on, in an order in which they can be loaded.
 
     Args:
         dependencies: text of modules.dep (`path: path path`, depmod(8)).
         wanted: names of modules.
 
     Raises:
-        KeyError: if there is no such module.
+        KeyError: a module does not exist.
     """
     needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in dependencies.splitlines())}
     paths = {name_of(path): path for path in needs}
@@ -89,7 +89,7 @@ def mmdebstrap(target: Path, suite: str, sources: list[str], packages: list[str]
 
 
 def make_initrd(initrd: Path, work: Path, init: Path, busybox: Path, modules: Path) -> None:
-    """Lay out the initrd in `work` and pack it (newc, gzip). `modules` is the folder with modules.dep."""
+    """Put the initrd together in `work` and pack it (newc, gzip). `modules` is the folder with modules.dep."""
     for folder in ("bin", "dev", "modules", "root"):
         (work / folder).mkdir(parents=True)
     shutil.copy2(busybox, work / "bin/busybox")
@@ -126,7 +126,7 @@ def main() -> None:
     os.environ["TMPDIR"] = str(work)
 
     kernel, root = work / "kernel", work / "root"
-    # Only unpacked: what its packages would run after that needs the emulator, and a system around it.
+    # Only unpacked: the packages' scripts need the emulator and a running system.
     mmdebstrap(kernel, wanted.suite, wanted.sources, KERNEL, "--variant=extract")
     (version,) = sorted(path.name for path in (kernel / "usr/lib/modules").iterdir())
     trees = [f'--customize-hook=cp --recursive --dereference {tree}/. "$1"' for tree in wanted.tree]

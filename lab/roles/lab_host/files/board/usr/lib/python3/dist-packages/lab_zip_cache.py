@@ -1,6 +1,6 @@
-"""Remembers the compiled form of modules that come out of a zip file.
+"""Keep the compiled form of modules that come out of a zip file.
 
-Ansible sends a module as a zip of sources, and Python compiles them anew for each task.
+Ansible sends a module as a zip of sources, and Python compiles them again for each task.
 Boards of a lab share their host's processor, and under emulation that is a third of a task's time.
 """
 
@@ -16,7 +16,7 @@ _compile = zipimport._compile_source
 
 
 def _remembered(pathname, source):
-    """Code of source, from the folder where it is there already."""
+    """Return the code of source, from the folder if it is there already."""
     name = f"{_imp.source_hash(_VERSION, source).hex()}-{len(source)}"
     path = f"{_FOLDER}/{name}"
     try:

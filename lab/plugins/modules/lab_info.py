@@ -1,22 +1,23 @@
 #!/usr/bin/python
-"""Ansible module: what this machine has of the lab already, in one look."""
+"""Ansible module lab_info."""
 
 from __future__ import annotations
 
-DOCUMENTATION = """
+DOCUMENTATION = r"""
 ---
-module: lab_state
-short_description: What this machine has of the lab already, in one look
+module: lab_info
+short_description: Get what this machine has of the lab
+version_added: "0.2.0"
 description:
-  - Reads the system's name, its package sources, what is installed, the ARM64 emulation,
-    and the lab's own images and containers. Changes nothing.
+  - Reads the system's name, its package sources, installed packages, the ARM64 emulation, and the images and containers
+    of the lab. It changes nothing.
 options:
   cache:
-    description: Folder of the lab. Where it does not exist yet, its nearest parent is looked at.
+    description: Folder of the lab. If it does not exist yet, the free space of its nearest parent is returned.
     type: path
     required: true
   programs:
-    description: Programs the lab calls.
+    description: Programs that the lab calls.
     type: list
     elements: str
     default: []
@@ -35,16 +36,21 @@ options:
     elements: int
     default: []
   trees:
-    description: Folders whose content is summed up.
+    description: Folders of which a digest is returned.
     type: list
     elements: path
     default: []
-author: ik-llama-pi
+attributes:
+  check_mode:
+    support: full
+    description: It changes nothing.
+author:
+  - ik-llama-pi
 """
 
-EXAMPLES = """
-- name: Look at this machine
-  lab_state:
+EXAMPLES = r"""
+- name: Read what this machine has of the lab
+  ik_llama.lab.lab_info:
     cache: /root/.cache/ik-llama-pi
     handler: ik-llama-pi-aarch64
     programs: [podman]
@@ -53,13 +59,13 @@ EXAMPLES = """
   register: lab
 """
 
-RETURN = """
-state:
+RETURN = r"""
+machine:
   description: >-
     cache, id, codename, architecture, root, programs_missing, versions (of installed packages),
     free_mib, apt_sources ({path: text}), apt_proxy (lines for apt.conf), certificates ({path: sha256}),
     ports_busy, binfmt_mounted, handler_registered, trees ({folder's name: sha256}), images, networks,
-    containers ({name: {running, key, instance}}).
+    containers ({name: {running, id, instance}}).
   returned: always
   type: dict
 """
@@ -76,36 +82,22 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.lab.plugins.module_utils.lab import board_containers, missing
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_text
 
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
-def read(path: str) -> str:
-    """Text of a file, empty if it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def system() -> dict[str, str]:
-    """ID and VERSION_CODENAME of os-release."""
-    lines = (line.partition("=") for line in read("/etc/os-release").splitlines())
+    """Return ID and VERSION_CODENAME of os-release."""
+    lines = (line.partition("=") for line in read_text("/etc/os-release").splitlines())
     fields = {name: value.strip("\"'") for name, _, value in lines}
     return {"id": fields.get("ID", ""), "codename": fields.get("VERSION_CODENAME", "")}
 
 
-def free_mib(path: str) -> int:
-    """MiB free where the path is or would be."""
-    where = Path(path)
-    while not where.exists():
-        where = where.parent
-    disk = os.statvfs(where)
-    return disk.f_bavail * disk.f_frsize >> 20
-
-
 def busy(port: int) -> bool:
-    """Whether somebody listens on 127.0.0.1:port."""
+    """Return whether a program listens on 127.0.0.1:port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -116,17 +108,17 @@ def busy(port: int) -> bool:
 
 
 def tree_digest(root: str) -> str:
-    """SHA-256 over names, modes and contents of all files below root."""
+    """Return the SHA-256 over names, modes and contents of all files below root."""
     total = hashlib.sha256()
     for path in sorted(Path(root).rglob("*")):
         if path.is_file():
             total.update(f"{path.relative_to(root)}\0{path.stat().st_mode & 0o111:o}\0".encode())
-            total.update(hashlib.sha256(path.read_bytes()).digest())
+            total.update(bytes.fromhex(sha256_file(path)))
     return total.hexdigest()
 
 
 def installed_versions(module: AnsibleModule, packages: list[str]) -> dict[str, str]:
-    """{package: version} of those that dpkg calls installed."""
+    """Return {package: version} of those that dpkg calls installed."""
     if not packages or not shutil.which("dpkg-query"):
         return {}
     shown = "${Package} ${db:Status-Status} ${Version}\n"
@@ -136,7 +128,7 @@ def installed_versions(module: AnsibleModule, packages: list[str]) -> dict[str, 
 
 
 def podman_state(module: AnsibleModule) -> dict[str, Any]:
-    """The lab's images, networks and containers; nothing where podman or the lab is not there yet."""
+    """Return the lab's images, networks and containers; nothing if there is no podman or no lab yet."""
     settings = os.environ.get("CONTAINERS_STORAGE_CONF", "")
     if not shutil.which("podman") or not os.path.exists(settings):
         return {"images": [], "networks": [], "containers": {}}
@@ -172,7 +164,7 @@ def main() -> None:
         names = ["Acquire::http::Proxy", "Acquire::https::Proxy"]
         proxy = module.run_command(["apt-config", "dump", *names])[1]
     there = [name for name in params["programs"] if shutil.which(name)]
-    state = {
+    machine = {
         **system(),
         **podman_state(module),
         "cache": params["cache"],
@@ -180,19 +172,16 @@ def main() -> None:
         "root": os.geteuid() == 0,
         "programs_missing": missing(params["programs"], there),
         "versions": installed_versions(module, params["packages"]),
-        "free_mib": free_mib(params["cache"]),
-        "apt_sources": {path: read(path) for path in sources},
+        "free_mib": free_bytes(params["cache"]) >> 20,
+        "apt_sources": {path: read_text(path) for path in sources},
         "apt_proxy": proxy,
-        "certificates": {
-            path: hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            for path in glob.glob("/usr/local/share/ca-certificates/*.crt")
-        },
+        "certificates": {path: sha256_file(path) for path in glob.glob("/usr/local/share/ca-certificates/*.crt")},
         "ports_busy": [port for port in params["ports"] if busy(port)],
         "binfmt_mounted": (BINFMT / "register").exists(),
         "handler_registered": (BINFMT / params["handler"]).exists(),
         "trees": {Path(path).name: tree_digest(path) for path in params["trees"]},
     }
-    module.exit_json(changed=False, state=state)
+    module.exit_json(changed=False, machine=machine)
 
 
 if __name__ == "__main__":

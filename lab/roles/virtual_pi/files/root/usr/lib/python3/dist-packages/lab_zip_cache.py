@@ -1,1 +1,0 @@
-../../../../../../../lab_host/files/board/usr/lib/python3/dist-packages/lab_zip_cache.py

@@ -1,0 +1,17 @@
+"""An ARM64 board quantizes with the engine that was installed on it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from runs import told
+
+
+def test_a_board_can_be_the_quantizer(board: Any, run_playbook: Any) -> None:
+    run = run_playbook("molecule/ik_llama_install/quantize.yml")
+    assert run.returncode == 0, told(run.stdout)
+    manifest = json.loads(board.check_output("cat /srv/models/alphabet/rpi5-16gb-card.json"))
+    # The recipe's pointer names the manifest, next to the model.
+    pointer = board.check_output("readlink -f /srv/models/alphabet/rpi5-16gb-card.json")
+    assert board.file(pointer.replace(".json", ".gguf")).size == manifest["size"]
