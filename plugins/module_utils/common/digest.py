@@ -34,7 +34,3 @@ def sha256_file(path: str | Path) -> str:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-#: Its name until now; goes when nobody uses it any more.
-content_id = content_id

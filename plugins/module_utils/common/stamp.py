@@ -12,9 +12,6 @@ from pathlib import Path
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import write_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
 
-#: Its name until now; goes when nobody uses it any more.
-sha256_of = sha256_file
-
 
 class ChangingError(OSError):
     """A file changes while it is read."""
