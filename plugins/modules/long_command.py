@@ -8,7 +8,7 @@ module: long_command
 short_description: Runs a long command detached, shows its progress, and attaches to it again
 version_added: "0.1.0"
 description:
-  - Starts I(argv) on the host as a process of its own and looks at it until it ends. The
+  - Starts I(argv) on the host as a separate process and watches it until it ends. The
     command goes on where the connection drops or the controller dies; running the same task
     again attaches to it.
   - One command at a time runs in a I(directory). It holds a lock there for its life, and so do
@@ -133,11 +133,11 @@ def read_json(path: str) -> dict[str, Any] | None:
 
 
 def write_json(path: str, value: dict[str, Any]) -> None:
-    """Write beside, then rename: nobody reads half a file."""
-    beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as handle:
+    """Write a temporary file, then rename it: nobody reads half a file."""
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as handle:
         json.dump(value, handle)
-    os.replace(beside, path)
+    os.replace(temporary, path)
 
 
 def read_tail(path: str, most: int = TAIL_BYTES) -> str:
@@ -250,7 +250,7 @@ def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict
     for stale in ("exit.json", "log"):
         if os.path.exists(os.path.join(directory, stale)):
             os.unlink(os.path.join(directory, stale))
-    ready, told = os.pipe()
+    ready, written = os.pipe()
     if os.fork() == 0:
         os.setsid()
         job = {
@@ -263,11 +263,11 @@ def start(name: str, argv: list[str], chdir: str | None, directory: str) -> dict
         }
         try:
             write_json(job_path, job)
-            os.write(told, b"1")
+            os.write(written, b"1")
         except OSError:
             os._exit(1)
         supervise(job, directory, lock)
-    os.close(told)
+    os.close(written)
     os.close(lock)
     if not os.read(ready, 1):
         raise JobError(f"cannot write {job_path}; make room and run again", "room")

@@ -35,7 +35,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 def pip_version() -> str:
     """Return the version of pip that ansible-test puts into its virtual environments."""
-    source = Path(ansible_test.__path__[0], "_internal/python_requirements.py").read_text()
+    source = (Path(ansible_test.__file__ or "").parent / "_internal/python_requirements.py").read_text()
     found = re.search(r"pip='([0-9.]+)'", source)
     if not found:
         raise SystemExit("ansible-test does not name its version of pip: adapt tests/sanity/run.py.")
