@@ -14,6 +14,8 @@ display = Display()
 
 # The command goes on without the connection; give a board time to come back.
 PATIENCE = 300.0
+# Lines of the log in the message of a command that failed; the result has more of them.
+SHOWN = 12
 
 
 class ActionModule(ActionBase):
@@ -45,6 +47,8 @@ class ActionModule(ActionBase):
         attached = seen.get("attached", False)
         if attached:
             display.display(f"{host}: {args['name']}: already running, attached")
+        elif args.get("expect") and not seen.get("finished", True):
+            display.display(f"{host}: {args['name']}: started; {args['expect']}")
         shown, shown_at = -100, time.monotonic()
         reached, reached_at = "", 0.0
         while "finished" in seen and not seen["finished"]:
@@ -57,6 +61,9 @@ class ActionModule(ActionBase):
                 left = remaining(progress["percent"], reached_at, seen["elapsed"] - reached_at)
                 text = ", ".join(part for part in (progress["text"], left) if part)
                 display.display(f"{host}: {args['name']}: {text}")
+            elif not progress and now - shown_at > 60:
+                shown_at = now
+                display.display(f"{host}: {args['name']}: running for {seen['elapsed'] / 60:.0f} min")
             seen = self._look({**args, "phase": "poll", "job": seen["job"]}, task_vars)
 
         if "finished" not in seen:  # the module failed, and said why
@@ -67,7 +74,7 @@ class ActionModule(ActionBase):
             **{key: seen[key] for key in ("rc", "log", "tail", "seconds", "cpu_seconds")},
         }
         if seen["rc"] != 0:
-            last = "\n".join(seen["tail"])
+            last = "\n".join(seen["tail"][-SHOWN:])
             result["failed"] = True
             result["msg"] = (
                 f"{args['name']} ended with code {seen['rc']}. The last lines:\n{last}\n"

@@ -50,19 +50,24 @@ def serve_results(boards: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, s
 
 
 def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
-    """One line for each board that was to change: what it serves now, or why it does not.
+    """What the boards that did not fail serve now, or why they were not touched; a line for each such text.
 
     Args:
         boards: variables of the boards; `serve_begun` where its turn came, `serve_outcome` where the change went well,
-            `serve_failure` where it did not.
+            `serve_failure` where it did not, which the board's own failure says.
     """
-    lines = []
+    names_by_text: dict[str, list[str]] = {}
     changed = []
+    others = 0
     for name, state, said in serve_results(boards):
-        lines.append(f"{name}: {said}")
+        if state != "failed":
+            names_by_text.setdefault(said, []).append(name)
         if state == "serves":
             changed.append(name)
-    if changed and len(changed) < len(lines):
+        else:
+            others += 1
+    lines = [f"{', '.join(names)}: {text}" for text, names in names_by_text.items()]
+    if changed and others:
         lines.append(
             f"To take it back where it went well: ansible-playbook playbooks/rollback.yml --limit {','.join(changed)}"
         )

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def rsync_shell(host: Mapping[str, Any]) -> str:
-    """Return the remote shell for `rsync -e`, from a host's inventory variables. Host keys are always checked."""
-    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes"]
+def _shell(host: Mapping[str, Any], *options: str) -> str:
+    words = ["ssh", *options]
     if host.get("ansible_port"):
         words += ["-p", str(host["ansible_port"])]
     ssh_key = host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file")
@@ -17,6 +16,11 @@ def rsync_shell(host: Mapping[str, Any]) -> str:
         words += ["-i", str(ssh_key)]
     arguments = [host.get("ansible_ssh_common_args"), host.get("ansible_ssh_extra_args")]
     return " ".join([shlex.join(words), *(str(argument) for argument in arguments if argument)])
+
+
+def rsync_shell(host: Mapping[str, Any]) -> str:
+    """Return the remote shell for `rsync -e`, from a host's inventory variables. Host keys are always checked."""
+    return _shell(host, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes")
 
 
 def rsync_address(host: Mapping[str, Any]) -> str:
@@ -34,6 +38,38 @@ def ssh_command(host: Mapping[str, Any], *command: str) -> list[str]:
     return [*shlex.split(rsync_shell(host)), "-o", "ConnectTimeout=10", address, *command]
 
 
+def ssh_login(host: Mapping[str, Any]) -> str:
+    """Return the command that logs in to a host, for people; empty where none is needed."""
+    if host.get("ansible_connection", "ssh") == "local":
+        return ""
+    return f"{_shell(host)} {shlex.quote(rsync_address(host).replace('[', '').replace(']', ''))}"
+
+
+def serving(served: Mapping[str, str], host: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the table at the end of a run says of a board: `model`, `url`, `api_key` and `ssh`.
+
+    Args:
+        served: how its server is asked, as llama_deployment says it.
+        host: the variables of the board.
+    """
+    url = str(served["url"])
+    if served["address"] in ("0.0.0.0", "::") and host.get("ansible_connection", "ssh") != "local":
+        address = str(host.get("ansible_host") or host["inventory_hostname"])
+        url = f"http://{f'[{address}]' if ':' in address else address}:{url.rpartition(':')[2]}"
+    return {
+        "model": str(served["alias"]),
+        "url": url,
+        "api_key": bool(served["api_key_file"]),
+        "ssh": ssh_login(host),
+    }
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
-        return {"rsync_shell": rsync_shell, "rsync_address": rsync_address, "ssh_command": ssh_command}
+        return {
+            "rsync_shell": rsync_shell,
+            "rsync_address": rsync_address,
+            "serving": serving,
+            "ssh_command": ssh_command,
+            "ssh_login": ssh_login,
+        }

@@ -11,7 +11,7 @@ description:
   - Looks at C(/health) with short time-outs, because the server accepts connections, and lets them hang, long before
     the model is loaded.
   - Stops waiting at once when the service has ended or begins to restart.
-  - On failure the message ends with the last lines of the journal.
+  - On failure the message ends with the last lines of the journal, without those of health checks.
 options:
   url:
     description: Where the server listens.
@@ -84,7 +84,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import answer_problem
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import answer_problem, telling_lines
+
+# Lines of the journal that are looked through, and that the message of a failure has at most.
+READ = 1000
+SHOWN = 8
 
 
 class Server:
@@ -95,22 +99,21 @@ class Server:
         self.url = module.params["url"].rstrip("/")
         self.unit = module.params["unit"]
 
-    def journal(self, lines: int) -> str:
-        """The last lines of the service's log."""
-        return subprocess.run(
-            ["journalctl", "--unit", self.unit, "--lines", str(lines), "--no-pager", "--output", "cat"],
+    def journal(self, lines: int) -> list[str]:
+        """The last lines of the service's log that say something."""
+        shown = subprocess.run(
+            ["journalctl", "--unit", self.unit, "--lines", str(READ), "--no-pager", "--output", "cat"],
             capture_output=True,
             text=True,
             errors="replace",
             check=False,
-        ).stdout.strip()
+        ).stdout
+        return telling_lines(shown, lines)
 
     def fail(self, message: str) -> NoReturn:
         journal = self.journal(30)
-        self.module.fail_json(
-            msg=f"{message}\nLast lines of 'journalctl -u {self.unit}':\n{journal or '(none)'}",
-            journal=journal.splitlines(),
-        )
+        last = "\n".join(journal[-SHOWN:]) or "(none)"
+        self.module.fail_json(msg=f"{message}\nLast lines of 'journalctl -u {self.unit}':\n{last}", journal=journal)
         raise AssertionError  # fail_json does not return
 
     def process(self) -> dict[str, str]:
@@ -206,7 +209,7 @@ def main() -> None:
     result: dict[str, Any] = {"changed": False, "waited": round(server.wait(), 2)}
     if module.params["question"]:
         result["answer"], result["tokens_per_second"] = server.ask()
-    module.exit_json(journal=server.journal(10).splitlines(), **result)
+    module.exit_json(journal=server.journal(10), **result)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,8 @@ fallback:
   returned: always
   type: str
 served:
-  description: Where the deployment C(key) is asked from its own board, as C(url) and C(api_key_file).
+  description:
+    - How the deployment C(key) is asked, as C(url) (from its own board), C(address), C(alias) and C(api_key_file).
   returned: always
   type: dict
 fallback_served:
@@ -137,7 +138,7 @@ deployment:
   returned: always
   type: dict
 current_served:
-  description: Where that deployment is asked, as C(url) and C(api_key_file).
+  description: How that deployment is asked, in the same form.
   returned: always
   type: dict
 served_recipe:

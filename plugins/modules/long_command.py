@@ -31,6 +31,10 @@ options:
     description: Holds lock, log, job.json and exit.json. Is made where it is missing.
     type: path
     required: true
+  expect:
+    description: What the command takes, time and disk. The action plugin says it when the command starts.
+    type: str
+    default: ""
   poll:
     description: Longest time between two looks, in seconds. The end is noticed at once.
     type: int
@@ -51,6 +55,7 @@ EXAMPLES = r"""
 - name: Compile
   long_command:
     name: "engine {{ key }}"
+    expect: about 12 min, 2500 MiB of disk
     argv: [ninja, -C, /var/tmp/build, llama-server]
     directory: /var/tmp/build.job
 """
@@ -312,6 +317,7 @@ def main() -> None:
             "argv": {"type": "list", "elements": "str", "required": True},
             "chdir": {"type": "path"},
             "directory": {"type": "path", "required": True},
+            "expect": {"type": "str", "default": ""},
             "poll": {"type": "int", "default": 5},
             "phase": {"type": "str", "choices": ["start", "poll"], "default": "start"},
             "job": {"type": "str"},

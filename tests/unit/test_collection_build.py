@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
-SHIPPED = {"CHANGELOG.md", "LICENSE", "README.md"}
+SHIPPED = {"CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "README.md"}
 SHIPPED |= {"changelogs", "docs", "inventory", "meta", "playbooks", "plugins", "roles"}
 #: What a clone may have beside the product, committed or not.
 LOCAL = (

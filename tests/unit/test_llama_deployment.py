@@ -214,7 +214,12 @@ def test_nothing_is_gone_back_to_whose_engine_or_model_is_gone(deployments: Any,
 
 def test_a_deployment_is_asked_where_its_own_options_say(deployments: Any) -> None:
     first = deployments(arguments=[["--port", "8081"], ["--host", "0.0.0.0"], ["--api-key-file", "/k"]])
-    assert first.served(first.build()[0]) == {"url": "http://127.0.0.1:8081", "api_key_file": "/k"}
+    assert first.served(first.build()[0]) == {
+        "url": "http://127.0.0.1:8081",
+        "address": "0.0.0.0",
+        "alias": "",
+        "api_key_file": "/k",
+    }
     assert deployments().served("never made")["url"] == "http://127.0.0.1:8080"
 
 

@@ -24,6 +24,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.server.options import 
     server_arguments,
     server_problems,
     started_at,
+    telling_lines,
 )
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 from naming import named, unnamed
@@ -161,7 +162,13 @@ def test_a_key_that_is_no_good_is_told_of_and_never_shown(key: str) -> None:
 
 def test_where_a_server_is_asked() -> None:
     assert served_at([["--host", "::"], ["--port", "1"]])["url"] == "http://[::1]:1"
-    assert served_at([["--mlock"]]) == {"url": "http://127.0.0.1:8080", "api_key_file": ""}
+    assert served_at([["--mlock"]]) == {
+        "url": "http://127.0.0.1:8080",
+        "address": "127.0.0.1",
+        "alias": "",
+        "api_key_file": "",
+    }
+    assert served_at([["--host", "0.0.0.0"], ["--alias", "a"]])["address"] == "0.0.0.0"
 
 
 def test_who_listens_is_read_from_the_kernel_s_table() -> None:
@@ -237,3 +244,16 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
     assert server_problems(OPTIONS, [], {"memory_mib": 16220}, 1024, plan) == []
     (problem,) = server_problems({**OPTIONS, "context": 262144}, [], {"memory_mib": 15818}, 1024, plan)
     assert unnamed(problem, "llama_server_context", 262144, 129792) == []
+
+
+def test_the_log_without_health_checks() -> None:
+    log = """first
+INFO [launch_slot_with_task] slot is processing task
+INFO [request] method="GET" path="/health"
+INFO [update_slots] all slots are idle
+
+second
+INFO [process_single_task] slot data | n_idle_slots=1
+"""
+    assert telling_lines(log, 2) == ["INFO [launch_slot_with_task] slot is processing task", "second"]
+    assert telling_lines("", 5) == []

@@ -42,3 +42,28 @@ def test_plain_host(ssh: Any) -> None:
 def test_address(ssh: Any) -> None:
     host = {"inventory_hostname": "pi-01", "ansible_host": "fd00::1", "ansible_user": "pi"}
     assert ssh.rsync_address(host) == "pi@[fd00::1]"
+
+
+@pytest.mark.parametrize(
+    ("served", "host", "url"),
+    [
+        (
+            {"url": "http://127.0.0.1:8080", "address": "127.0.0.1"},
+            {"ansible_host": "10.0.0.1"},
+            "http://127.0.0.1:8080",
+        ),
+        ({"url": "http://127.0.0.1:81", "address": "0.0.0.0"}, {"ansible_host": "10.0.0.1"}, "http://10.0.0.1:81"),
+        ({"url": "http://[::1]:81", "address": "::"}, {"ansible_host": "fd00::1"}, "http://[fd00::1]:81"),
+        ({"url": "http://127.0.0.1:81", "address": "0.0.0.0"}, {}, "http://pi-01:81"),
+        ({"url": "http://10.0.0.9:81", "address": "10.0.0.9"}, {"ansible_host": "10.0.0.1"}, "http://10.0.0.9:81"),
+    ],
+)
+def test_where_a_board_is_asked_from_here(ssh: Any, served: dict[str, str], host: dict[str, Any], url: str) -> None:
+    board = {"inventory_hostname": "pi-01", "ansible_user": "pi", "ansible_port": 2201, **host}
+    said = ssh.serving({**served, "alias": "m", "api_key_file": "/etc/keys"}, board)
+    assert (said["url"], said["model"], said["api_key"]) == (url, "m", True)
+    assert said["ssh"].split() == ["ssh", "-p", "2201", f"pi@{host.get('ansible_host', 'pi-01')}"]
+
+
+def test_no_login_to_this_machine(ssh: Any) -> None:
+    assert ssh.ssh_login({"inventory_hostname": "a", "ansible_connection": "local"}) == ""

@@ -73,16 +73,12 @@ def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     assert unnamed(became["pi-02"]["serve_failure"], "pi-02", old, "abcdefgh") == []
     for name in ("pi-03", "pi-04"):
         assert not {"serve_begun", "serve_outcome", "serve_failure"} & set(became[name])
-    shown = [str(found.data.get("msg", "")) for found in results(run.stdout, "debug")]
-    (summary,) = (text for text in shown if became["pi-01"]["serve_outcome"] in text)
-    assert [line.partition(":")[0] for line in summary.splitlines()][: len(BOARDS)] == list(BOARDS)
     assert set(failures(run.stdout)) == {"pi-02"}
-    # What the log of the new one says is told, and that of the one before it, which answers again.
+    # The log of the new one is shown once.
     asked_again = [found for found in results(run.stdout, "llama_answer") if found.host == "pi-02"]
     assert [found.outcome for found in asked_again][-2:] == ["failed", "ok"]
-    for found in asked_again[-2:]:
-        assert found.data["journal"]
-        assert unnamed(became["pi-02"]["serve_failure"], found.data["journal"][-1]) == []
+    assert asked_again[-2].data["journal"]
+    assert unnamed(became["pi-02"]["serve_failure"], asked_again[-2].data["journal"][-1]) == []
 
     assert after["pi-01"][0] != before["pi-01"][0]
     assert after["pi-02"][0] == before["pi-02"][0]

@@ -18,6 +18,9 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYP
 
 Arguments = list[list[str]]
 
+# What a health check leaves in the log, and the unit's LogFilterPatterns where systemd knows that.
+_NOISE = re.compile(r"slot data|all slots are idle|/health")
+
 #: Flags that a variable of the role sets; in llama_server_extra they would go around its checks.
 OWN_FLAGS = {
     "--host": "llama_server_host",
@@ -145,15 +148,27 @@ def watchdog_sha256(program: str, arguments: list[Any]) -> str:
 
 
 def served_at(arguments: Arguments) -> dict[str, str]:
-    """`url` at which a server with these arguments is asked from its own board, and its `api_key_file` or ''."""
+    """Return how a server with these arguments is asked.
+
+    `url` is the one for its own board, `address` what it listens on, `alias` the name of its model in the API or '',
+    and `api_key_file` a path or ''.
+    """
     values = {flag[0]: flag[1] for flag in arguments if len(flag) > 1}
     host = values.get("--host", "127.0.0.1")
+    address = host
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     host = f"[{host}]" if ":" in host else host
     return {
         "url": f"http://{host}:{values.get('--port', '8080')}",
+        "address": address,
+        "alias": values.get("--alias", ""),
         "api_key_file": values.get("--api-key-file", ""),
     }
+
+
+def telling_lines(journal: str, count: int) -> list[str]:
+    """Return the last lines of a server's log, at most count, without those of health checks and idle slots."""
+    return [line.rstrip() for line in journal.splitlines() if line.strip() and not _NOISE.search(line)][-count:]
 
 
 def listeners(table: str, port: int) -> set[str]:
