@@ -43,7 +43,7 @@ def old_deployment(folder: Path) -> str:
         release=None,
         files=None,
         unit=hashlib.sha256(unit.read_bytes()).hexdigest(),
-        watchdog=files.get("watchdog.py", ""),
+        watchdog=files.get("watchdog", ""),
     )
     folder.rename(folder.with_name(old))
     return old
