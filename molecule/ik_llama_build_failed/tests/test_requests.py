@@ -1,4 +1,4 @@
-"""Several hosts ask one build host: objects are compiled once, and a build host that is left out or away is named once."""
+"""Several hosts ask one build host: what they share is compiled once; one that is left out or away is named once."""
 
 from __future__ import annotations
 
