@@ -70,7 +70,7 @@ def test_a_file_that_changes_while_it_is_read(file: Path, tmp_path: Path, monkey
         path.write_bytes(b"still being written")
         return SHA256
 
-    monkeypatch.setattr(stamps, "sha256_of", slow)
+    monkeypatch.setattr(stamps, "sha256_file", slow)
     with pytest.raises(ChangingError) as caught:
         stamped_sha256(file, tmp_path / "stamp", True)
     assert unnamed(caught.value, file) == []

@@ -1,6 +1,6 @@
 """The sha256 of large files, computed once.
 
-A stamp is a small JSON file beside the large one: `size` (bytes), `mtime_ns` and `sha256`. As long as size and
+A stamp is a small JSON file for a large one: `size` (bytes), `mtime_ns` and `sha256`. As long as size and
 modification time agree, the file is not read again.
 """
 
@@ -21,7 +21,7 @@ class ChangingError(OSError):
 
 
 def read_stamp(path: Path, stamp: Path) -> str | None:
-    """The sha256 that the stamp gives for this very state of the file, None if it does not."""
+    """Return the sha256 that the stamp has for exactly this state of the file, None if it has none."""
     try:
         noted = json.loads(stamp.read_text(encoding="utf-8"))
         status = path.stat()
@@ -33,14 +33,14 @@ def read_stamp(path: Path, stamp: Path) -> str | None:
 
 
 def write_stamp(path: Path, stamp: Path, sha256: str) -> None:
-    """Note the sha256 of the file as it is now. The stamp is there whole or not at all."""
+    """Write the stamp of the file as it is now, in one step."""
     status = path.stat()
     noted = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": sha256}
     write_file(stamp, json.dumps(noted) + "\n")
 
 
 def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
-    """The file's sha256, and whether the file had to be read for it; with ``keep`` the stamp is written then.
+    """Return the file's sha256, and whether the file had to be read for it; with `keep` the stamp is written then.
 
     Raises OSError: ChangingError where the file changes while it is read.
     """
@@ -51,7 +51,7 @@ def stamped_sha256(path: Path, stamp: Path, keep: bool) -> tuple[str, bool]:
     sha256 = sha256_file(path)
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise ChangingError(f"{path} changes while it is read; let what writes it end, and run again")
+        raise ChangingError(f"{path} changes while it is read; wait until it is complete, and run again")
     if keep:
         write_stamp(path, stamp, sha256)
     return sha256, True
