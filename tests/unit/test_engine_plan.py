@@ -101,3 +101,19 @@ def test_each_build_host_is_named_once() -> None:
     assert engine_plan.build_hosts(requests) == ["pc", "nas"]
     assert engine_plan.without_plan(requests, {}) == ["pi-01", "pi-02"]
     assert engine_plan.without_plan(requests, {"pc": {"releases": []}}) == ["pi-02"]
+
+
+def test_hosts_of_a_play_are_read_from_facts(plugin: Any) -> None:
+    engine = plugin("filter", "engine")
+    hostvars: dict[str, Any] = {
+        "pi-01": {"ik_llama_build_request": request("pi-01")},
+        "pi-02": {"ik_llama_build_request": request("pi-02", build_host="nas")},
+        "pi-03": {},
+        "pc": {"ik_llama_build_plan": {"releases": []}},
+        "nas": {},
+    }
+    assert engine.engine_build_hosts(hostvars, hostvars) == ["pc", "nas"]
+    assert engine.engine_hosts_that_ask(hostvars, hostvars) == ["pi-02"]
+    # As in --syntax-check: nothing is known yet.
+    assert engine.engine_build_hosts(["pi-01", "localhost"], {}) == []
+    assert engine.engine_hosts_that_ask(["pi-01", "localhost"], {}) == []
