@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 
 
@@ -22,3 +23,11 @@ def show(unit: str, *properties: str) -> dict[str, str]:
     except OSError:
         return {}
     return dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+
+
+def reset_failed(unit: str) -> None:
+    """Let a unit start although it has used up its starts (systemctl(1), reset-failed); nothing where it is not loaded."""
+    with contextlib.suppress(OSError):
+        subprocess.run(
+            ["systemctl", "reset-failed", unit], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )

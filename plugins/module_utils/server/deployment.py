@@ -26,7 +26,7 @@ from typing import Any
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import point, settle, write_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import show
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import reset_failed, show
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import Arguments, complaint, served_at
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import process_start
 
@@ -282,6 +282,9 @@ class Deployments:
             if unit != read_text(self.unit_path):
                 write_file(self.unit_path, unit, 0o644)
             point(link, f"deployments/{deployment}")
+        if not check_mode:
+            # A unit of an earlier version may have used up its starts. The start that follows is asked for.
+            reset_failed(self.unit_path.name)
         return moved
 
     def verify(self, deployment: str, rollout: str, check_mode: bool) -> bool:
