@@ -26,7 +26,7 @@ def show(unit: str, *properties: str) -> dict[str, str]:
 
 
 def reset_failed(unit: str) -> None:
-    """Let a unit start although it has used up its starts (systemctl(1), reset-failed); nothing where it is not loaded."""
+    """Let a unit start that has used up its starts (systemctl(1), reset-failed); nothing where it is not loaded."""
     with contextlib.suppress(OSError):
         subprocess.run(
             ["systemctl", "reset-failed", unit], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
