@@ -11,7 +11,7 @@ VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 # VIRTUAL=1: not containers, but a whole emulated machine.
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Three groups of about the same length run beside each other: these have fleets of their own, ...
+# Three groups of about the same length run at the same time: these have their own fleets, ...
 WITH_FLEETS := $(filter collection fleet gateway pi_metrics,$(SCENARIOS))
 # ... these need this machine alone, and the last of them a virtual Pi, ...
 WITHOUT_BOARDS := $(filter fleet_forecast gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
@@ -110,7 +110,7 @@ check-requirements: dev ## Resolve the requirements for Linux, Apple Silicon and
 	@tests/check_requirements.py
 
 # What all of them use is made first, so that none of them makes it twice.
-molecule: dev ## Every scenario, in three groups beside each other
+molecule: dev ## Every scenario, in three groups at the same time
 	@LAB=test $(PLAY) lab/playbooks/up.yml --skip-tags boards
 	@export FAILED="$$(mktemp)"; trap 'rm -f "$$FAILED"' EXIT; \
 	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit; \

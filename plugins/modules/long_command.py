@@ -169,7 +169,7 @@ def supervise(job: dict[str, Any], directory: str, lock: int) -> NoReturn:
         os.closerange(lock + 1, 4096)
         began = time.monotonic()
         try:
-            # Not a session of its own: `kill -- -<pid>` ends supervisor and command.
+            # Not a separate session: `kill -- -<pid>` ends supervisor and command.
             code = subprocess.call(job["argv"], cwd=job["chdir"], pass_fds=[lock])
         except OSError as error:
             os.write(2, f"cannot run {job['argv'][0]}: {error}\n".encode())
@@ -216,7 +216,7 @@ def alive(pid: int) -> bool:
 def wait_for_orphans(directory: str, pid: int) -> int | None:
     """Return the lock when the last child of a killed command has ended, None where it does not end in time.
 
-    What ninja runs has a process group of its own, and finishes its step when ninja is killed.
+    What ninja runs has its own process group, and finishes its step when ninja is killed.
     """
     deadline = time.monotonic() + ORPHANS_SECONDS
     while not alive(pid) and time.monotonic() < deadline:

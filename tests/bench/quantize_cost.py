@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure what our quantizing costs beside bare llama-quantize: CPU seconds (user and system) of both.
+"""Measure what our quantizing costs compared with bare llama-quantize: CPU seconds (user and system) of both.
 
 Runs the playbook on a source that must not have been quantized before, then llama-quantize alone with the same
 arguments. Ours counts all of ansible-playbook (checks, sha256 of source and result, comparison, progress) and what the

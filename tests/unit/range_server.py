@@ -155,8 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             small = file.stat().st_size < 1 << 30  # the others are holes, read by their headers alone
             etag = hashlib.sha256(file.read_bytes() if small else b"").hexdigest()
-            told = {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(file.stat().st_size), "ETag": '"xet"'}
-            self._redirect(f"{self.owner.store}/signed/{urllib.parse.quote(name)}?s={time.monotonic_ns()}", told)
+            given = {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(file.stat().st_size), "ETag": '"xet"'}
+            self._redirect(f"{self.owner.store}/signed/{urllib.parse.quote(name)}?s={time.monotonic_ns()}", given)
 
     def _redirect(self, target: str, headers: dict[str, str]) -> None:
         self._head(302, {"Location": target, "Content-Length": "0", **headers})

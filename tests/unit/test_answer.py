@@ -53,7 +53,7 @@ def test_a_model_is_asked_the_same_by_all_who_judge_its_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "answer", "expect", "good"),
+    ("given", "answer", "expect", "good"),
     [
         (reply("It is Paris."), "It is Paris.", "Paris", True),  # searched for, not anchored
         (reply("", "The user wants Paris", reason="length"), "The user wants Paris", "Paris", True),
@@ -65,8 +65,8 @@ def test_a_model_is_asked_the_same_by_all_who_judge_its_answer() -> None:
         (reply("The sky is blue."), "The sky is blue.", "", True),
     ],
 )
-def test_a_reply_is_judged(told: dict[str, Any], answer: str, expect: str, good: bool) -> None:
-    read = read_reply(told)
+def test_a_reply_is_judged(given: dict[str, Any], answer: str, expect: str, good: bool) -> None:
+    read = read_reply(given)
     assert read.answer == answer
     assert (reply_problem(read, expect) == "") == good
 

@@ -41,7 +41,7 @@ PI = {
 
 @pytest.fixture
 def look(plugin: Callable[[str, str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Lay out a tree, and look at it. `disk` is the folder in /sys that the path /var/lib shall be on."""
+    """Create a tree, and look at it. `disk` is the folder in /sys that the path /var/lib is to be on."""
     module = plugin("modules", "board_facts")
 
     def at(files: dict[str, str | bytes], disk: str = "", answers: dict[str, str] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import yaml
 PROJECT = Path(__file__).resolve().parents[2]
 SHIPPED = {"CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE", "README.md"}
 SHIPPED |= {"changelogs", "docs", "inventory", "meta", "playbooks", "plugins", "roles"}
-#: What a clone may have beside the product, committed or not.
+#: What a clone may have in addition to the product, committed or not.
 LOCAL = (
     ".cache/reference/index.html",
     ".collections/ansible_collections/ik_llama/pi/galaxy.yml",

@@ -288,6 +288,6 @@ def test_a_note_of_an_earlier_version_is_understood(world: World, server: Server
     (entry,) = json.loads(note.read_text())
     del entry["digest_from"]
     server.close()
-    for told in ("told by the repository", "repository"):
-        note.write_text(json.dumps([{**entry, "told": told}]))
+    for shown in ("shown by the repository", "repository"):
+        note.write_text(json.dumps([{**entry, "shown": shown}]))
         assert world.info()["files"][0]["digest_from"] == "repository"

@@ -34,9 +34,9 @@ def test_an_engine_in_use_stays_and_check_mode_says_what_would_go(plugin: Any, t
     assert unnamed(refused.value, root, user) == []
     assert root.exists()
     # In check mode the server, which is removed first, is still there.
-    with pytest.raises(SystemExit) as told:
+    with pytest.raises(SystemExit) as shown:
         remove(Module([str(user)], check_mode=True), str(root))
-    assert told.value.code is True
+    assert shown.value.code is True
     assert root.exists()
     user.unlink()
     with pytest.raises(SystemExit):

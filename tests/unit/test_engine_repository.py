@@ -26,9 +26,9 @@ RUN = (
 
 def run(source: Path, repository: Path, **arguments: Any) -> dict[str, Any]:
     """Run the module; return its result."""
-    told = json.dumps({"source": str(source), "repository": str(repository), **arguments})
+    shown = json.dumps({"source": str(source), "repository": str(repository), **arguments})
     links = str(project_collection.PROJECT / ".collections")
-    done = subprocess.run([sys.executable, "-c", RUN, links, told], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", RUN, links, shown], capture_output=True, text=True, check=False)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -79,10 +79,10 @@ def test_equal_files_make_the_equal_commit_and_no_change(source: Path, tmp_path:
 
 
 def test_check_mode_leaves_the_repository(source: Path, tmp_path: Path) -> None:
-    told = run(source, tmp_path / "a", date=DATE, _ansible_check_mode=True)
-    assert told["changed"]
+    shown = run(source, tmp_path / "a", date=DATE, _ansible_check_mode=True)
+    assert shown["changed"]
     assert not (tmp_path / "a").exists()
-    assert run(source, tmp_path / "a", date=DATE)["commit"] == told["commit"]
+    assert run(source, tmp_path / "a", date=DATE)["commit"] == shown["commit"]
 
 
 def test_a_working_copy_gives_the_date_and_leaves_ignored_files_out(source: Path, tmp_path: Path) -> None:
@@ -100,6 +100,6 @@ def test_a_working_copy_gives_the_date_and_leaves_ignored_files_out(source: Path
 
 @pytest.mark.parametrize("folder", ["source", "nowhere"])
 def test_a_folder_without_date_and_one_that_is_missing_are_refused(folder: str, source: Path, tmp_path: Path) -> None:
-    told = run(tmp_path / folder, tmp_path / "a")
-    assert told["failed"]
+    shown = run(tmp_path / folder, tmp_path / "a")
+    assert shown["failed"]
     assert not (tmp_path / "a" / "refs/heads/main").exists()

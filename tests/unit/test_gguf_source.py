@@ -157,11 +157,11 @@ def test_never_from_encrypted_to_plain() -> None:
         gguf_http._Redirects().redirect_request(request, io.BytesIO(), 302, "", cast(Any, {}), "http://a.test/x")
     assert caught.value.code == "downgrade"
     assert unnamed(caught.value, "https://a.test/x", "http://a.test/x") == []
-    told = gguf_http._Redirects().redirect_request(
+    shown = gguf_http._Redirects().redirect_request(
         request, io.BytesIO(), 302, "", cast(Any, {}), "https://b.test/x?s=1"
     )
-    assert told is not None
-    assert not told.has_header("Authorization")
+    assert shown is not None
+    assert not shown.has_header("Authorization")
 
 
 @pytest.mark.parametrize("url", ["ftp://a/b", "https://", "http://a b/c", "http://a:99999/x", "http://[::1/x"])
@@ -282,16 +282,16 @@ def test_servers_that_lie(pieces: Any) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3) | st.text(max_size=3), st.integers(0, 3)), min_size=1, max_size=3))
-def test_parts_that_say_anything_of_themselves(told: Any) -> None:
+def test_parts_that_say_anything_of_themselves(shown: Any) -> None:
     headers = []
-    for number, (no, count) in enumerate(told):
-        metadata = {"split.no": no, "split.count": count, "split.tensors.count": len(told)}
+    for number, (no, count) in enumerate(shown):
+        metadata = {"split.no": no, "split.count": count, "split.tensors.count": len(shown)}
         data = header_bytes(metadata, [Tensor(f"t{number}", (4,), "f32")])
         headers.append(read_header(io.BytesIO(data)))
     try:
         merged = merge_headers(headers)
-        assert len(merged.tensors) == len(told)
-        assert len(told) == 1 or all(pair == (number, len(told)) for number, pair in enumerate(told))
+        assert len(merged.tensors) == len(shown)
+        assert len(shown) == 1 or all(pair == (number, len(shown)) for number, pair in enumerate(shown))
     except GGUFError as error:
         assert str(error)
 

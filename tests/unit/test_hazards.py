@@ -28,7 +28,7 @@ def ids(**changes: Any) -> list[str]:
     return [entry["id"] for entry in hazards.of_release(KNOWN, {**RELEASE, **changes})]
 
 
-def told(self_test: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:
+def shown(self_test: dict[str, Any] | None = None, **options: Any) -> list[dict[str, Any]]:
     release = {**RELEASE, "self_test": self_test} if self_test else RELEASE
     types = options.pop("types", MODEL)
     return hazards.of_deployment(KNOWN, {**release, **options.pop("release", {})}, types, **options)
@@ -51,7 +51,7 @@ def test_what_is_wrong_with_the_data_is_told() -> None:
     good = KNOWN[0]
     wrong = {**good, "id": "x", "until": "2026-09-22", "tensor_types": "q8_0", "colour": "red"}
     del wrong["advice"]
-    told = [
+    shown = [
         ("x", "advice"),
         ("x", "colour"),
         ("x", "tensor_types", "list"),
@@ -60,8 +60,8 @@ def test_what_is_wrong_with_the_data_is_told() -> None:
         (good["id"],),
     ]
     found = hazards.problems([good, good, wrong, 1])
-    assert len(found) == len(told)
-    assert [unnamed(problem, *names) for problem, names in zip(found, told)] == [[]] * len(told)
+    assert len(found) == len(shown)
+    assert [unnamed(problem, *names) for problem, names in zip(found, shown)] == [[]] * len(shown)
     assert len(hazards.problems({})) == 1
 
 
@@ -95,7 +95,7 @@ def test_a_beginning_counts_too() -> None:
 
 
 def test_a_known_hazard_that_was_not_measured_is_an_objection() -> None:
-    (one,) = told()
+    (one,) = shown()
     assert (one["id"], one["state"], one["objection"]) == ("aarch64-fp16-scales", "known", True)
     assert one["types"] == ["q4_0", "q8_0"]
     assert one["errors"] == {}
@@ -104,7 +104,7 @@ def test_a_known_hazard_that_was_not_measured_is_an_objection() -> None:
 
 
 def test_a_measured_hazard_has_its_number() -> None:
-    worst, rest = told(measured(q8_0=0.6125, q6_K=0.01))
+    worst, rest = shown(measured(q8_0=0.6125, q6_K=0.01))
     assert (worst["state"], worst["types"], worst["objection"]) == ("measured", ["q8_0"], True)
     assert worst["errors"] == {"q8_0": 0.6125}
     assert unnamed(worst["text"], "q8_0", "0.61", "0.1") == []
@@ -112,31 +112,31 @@ def test_a_measured_hazard_has_its_number() -> None:
 
 
 def test_a_known_hazard_that_was_measured_as_sound_is_told_and_no_objection() -> None:
-    (one,) = told(measured(q8_0=0.001, q4_0=0.002))
+    (one,) = shown(measured(q8_0=0.001, q4_0=0.002))
     assert (one["state"], one["objection"], one["types"]) == ("doubtful", False, ["q4_0", "q8_0"])
     assert one["errors"] == {"q8_0": 0.001, "q4_0": 0.002}
     assert unnamed(one["text"], "q8_0", "0.001", "q4_0", "0.002", "0.1") == []
 
 
 def test_what_is_off_without_a_known_hazard_is_an_objection() -> None:
-    (one,) = told(measured(q6_K=0.5), release={"architecture": "x86_64"})
+    (one,) = shown(measured(q6_K=0.5), release={"architecture": "x86_64"})
     assert (one["id"], one["state"], one["types"], one["objection"]) == ("self-test", "measured", ["q6_K"], True)
     assert unnamed(one["text"], "q6_K", 1) == []
 
 
 def test_types_that_the_model_has_not_do_not_matter() -> None:
-    assert told(measured(q8_0=0.6, iq4_k=0.5), types=["q6_K", "iq2_ks", "f32"]) == []
+    assert shown(measured(q8_0=0.6, iq4_k=0.5), types=["q6_K", "iq2_ks", "f32"]) == []
 
 
 def test_slots_matter_to_hybrid_models() -> None:
     old = {"committed": "2026-04-15T00:00:00Z"}
     hybrid: dict[str, Any] = {"types": ["q6_K"], "release": old, "model_architecture": "qwen35moe"}
-    assert told(**hybrid, parallel=1) == []
-    (one,) = told(**hybrid, parallel=2)
+    assert shown(**hybrid, parallel=1) == []
+    (one,) = shown(**hybrid, parallel=2)
     assert (one["id"], one["state"], one["types"], one["objection"]) == ("slots-mix-recurrent-state", "known", [], True)
     assert unnamed(one["text"], "llama_server_parallel", 1) == []
-    assert told(**{**hybrid, "model_architecture": "llama"}, parallel=2) == []
-    assert told(**{**hybrid, "release": {}}, parallel=2) == []
+    assert shown(**{**hybrid, "model_architecture": "llama"}, parallel=2) == []
+    assert shown(**{**hybrid, "release": {}}, parallel=2) == []
 
 
 def test_the_filter(plugin: Callable[[str, str], ModuleType]) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with an inventory, told without reaching a host."""
+"""What is wrong with an inventory, shown without reaching a host."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def validate(inventory: Path, **environment: str) -> tuple[int, dict[str, Any]]:
     return run.returncode, found.data
 
 
-def told(said: list[dict[str, Any]], expected: list[tuple[list[str], list[Any]]]) -> None:
+def shown(said: list[dict[str, Any]], expected: list[tuple[list[str], list[Any]]]) -> None:
     """Assert that this was said and nothing else: the hosts that each is about, and what it names."""
     assert len(said) == len(expected), said
     for hosts, names in expected:
@@ -133,7 +133,7 @@ def test_the_inventories_of_the_project_are_right() -> None:
 
 
 def test_an_inventory_of_mistakes(tmp_path: Path) -> None:
-    """Every mistake is told in one run, with its host, its variable and where it stands."""
+    """Every mistake is shown in one run, with its host, its variable and where it stands."""
     hosts = write(
         tmp_path,
         {
@@ -171,7 +171,7 @@ def test_an_inventory_of_mistakes(tmp_path: Path) -> None:
         f"{tmp_path}/{name}.yml" for name in ("group_vars/pis", "host_vars/pi-01", "host_vars/pi-02")
     )
     boards = ["pi-01", "pi-02", "pi-03"]
-    told(
+    shown(
         said["problems"],
         [
             ([], ["quantizers", "quantizer"]),
@@ -200,7 +200,7 @@ def test_a_file_beside_a_folder_of_its_name_is_told(tmp_path: Path) -> None:
     )
     code, said = validate(hosts)
     assert code != 0
-    told(said["problems"], [([], [f"{tmp_path}/group_vars/pis.yml", f"{tmp_path}/group_vars/pis"])])
+    shown(said["problems"], [([], [f"{tmp_path}/group_vars/pis.yml", f"{tmp_path}/group_vars/pis"])])
 
 
 def test_the_model_is_copied_from_where_it_is_made(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_the_model_is_copied_from_where_it_is_made(tmp_path: Path) -> None:
     )
     code, said = validate(hosts)
     assert code != 0
-    told(said["problems"], [(["pi-01"], ["gguf_distribute_from", "localhost"])])
+    shown(said["problems"], [(["pi-01"], ["gguf_distribute_from", "localhost"])])
 
 
 def test_memory_from_the_manifest_of_a_model_that_is_made(tmp_path: Path) -> None:
@@ -237,8 +237,8 @@ def test_memory_from_the_manifest_of_a_model_that_is_made(tmp_path: Path) -> Non
     )
     code, said = validate(hosts)
     assert code != 0
-    told(said["problems"], [(["pi-02"], [12466, "llama_server_context", 16384])])
-    told(said["notes"], [(["pi-02"], ["llama_server_threads", 6, 4])])
+    shown(said["problems"], [(["pi-02"], [12466, "llama_server_context", 16384])])
+    shown(said["notes"], [(["pi-02"], ["llama_server_threads", 6, 4])])
 
 
 def test_a_vault_that_is_closed_is_no_mistake(tmp_path: Path) -> None:

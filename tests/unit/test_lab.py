@@ -259,9 +259,9 @@ def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards(
 def test_a_fleet_is_reached_as_the_labs_boards_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
     monkeypatch.setenv("LAB_FLEET", "mine")
-    told = json.loads(subprocess.check_output([PROJECT / "lab/inventory/fleet.py"]))
+    shown = json.loads(subprocess.check_output([PROJECT / "lab/inventory/fleet.py"]))
     text = (PROJECT / "lab/inventory/group_vars/arm64_boards.yml").read_text(encoding="utf-8")
     for variable, value in {"lab_host_cache": "/cache/ik-llama-pi", "lab_host_instance": "mine"}.items():
         text = text.replace("{{ " + variable + " }}", value)
     connection = {name: value for name, value in yaml.safe_load(text).items() if name.startswith("ansible_")}
-    assert told["native_containers"]["vars"] == connection
+    assert shown["native_containers"]["vars"] == connection

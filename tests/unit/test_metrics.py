@@ -111,8 +111,8 @@ def look(
 @pytest.mark.parametrize("raw", [0x0, 0x50005, 0x80008, 0xF0000, 0x2])
 def test_the_bits_are_decoded_as_everywhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: int) -> None:
     found = look(tmp_path, monkeypatch, f"throttled={raw:#x}")
-    told = throttled(f"throttled={raw:#x}")
-    for metric, words in (("pi_throttled", told["now"]), ("pi_throttled_since_boot", told["since_boot"])):
+    shown = throttled(f"throttled={raw:#x}")
+    for metric, words in (("pi_throttled", shown["now"]), ("pi_throttled_since_boot", shown["since_boot"])):
         plain = {word.replace("-", "_").replace(" ", "_") for word in words}
         assert {name for name, value in found.items() if name.startswith(f"{metric}{{") and value} == {
             f'{metric}{{condition="{word}"}}' for word in plain

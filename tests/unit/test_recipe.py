@@ -376,10 +376,10 @@ def test_the_key_follows_only_what_reaches_the_engine() -> None:
 def test_differences_name_the_tensors() -> None:
     predicted = Prediction((Tensor("a", (32,), "q8_0"), Tensor("b", (32,), "f32")), 0, 500)
     found = read_header(stream({}, [Tensor("a", (32,), "f16"), Tensor("c", (32,), "f32")]))
-    told = [("b",), ("c",), ("a", "f16", "q8_0")]
+    shown = [("b",), ("c",), ("a", "f16", "q8_0")]
     lines = differences(predicted, found, 500)
-    assert len(lines) == len(told)
-    assert [unnamed(line, *names) for line, names in zip(lines, told)] == [[], [], []]
+    assert len(lines) == len(shown)
+    assert [unnamed(line, *names) for line, names in zip(lines, shown)] == [[], [], []]
     same = read_header(stream({}, [Tensor("a", (32,), "q8_0"), Tensor("b", (32,), "f32")]))
     assert differences(predicted, same, 500) == []
     (line,) = differences(predicted, same, 499)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from naming import named, unnamed
-from runs import JSONL, changed, diffs, facts, failures, refused, results, stats, told, warnings
+from runs import JSONL, changed, diffs, facts, failures, refused, results, shown, stats, warnings
 
 PLAY = """
 - hosts: localhost
@@ -71,11 +71,11 @@ def test_results_are_read(output: str) -> None:
 
 
 def test_messages_are_read(output: str) -> None:
-    assert told(output, "localhost", "ok").splitlines() == ["one line", "another"]
+    assert shown(output, "localhost", "ok").splitlines() == ["one line", "another"]
     lines = refused(output).splitlines()
     assert "no 2" in lines
     assert lines[-1] == "localhost: the end"
-    assert "never" not in told(output).splitlines()
+    assert "never" not in shown(output).splitlines()
     assert refused(output, "other") == ""
 
 

@@ -1,4 +1,4 @@
-"""The virtual Pi: what QEMU is told, keys, and the order in which its initrd loads modules."""
+"""The virtual Pi: what QEMU is shown, keys, and the order in which its initrd loads modules."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_number_that_is_now_another_process_is_no_machine(plugin: Any, tmp_pat
 
 def test_stopping_is_a_power_cut(plugin: Any, tmp_path: Path) -> None:
     board = plugin("modules", "virtual_board", "lab")
-    # Like QEMU, it is told of the file; unlike QEMU it does not write it.
+    # Like QEMU, it is shown of the file; unlike QEMU it does not write it.
     argv = ["sh", "-c", "echo up; read line", "machine", str(tmp_path / "pid")]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine:
         assert machine.stdout and machine.stdout.readline() == b"up\n"

@@ -85,7 +85,7 @@ def _texts(data: dict[str, Any]) -> Iterator[str]:
         yield from (str(line) for line in (message if isinstance(message, list) else [message]) if line != "")
 
 
-def told(output: str, host: str = "", *outcomes: str) -> str:
+def shown(output: str, host: str = "", *outcomes: str) -> str:
     """Return the messages of the results of one host, or of all, of those outcomes, or of all."""
     return "\n".join(
         text
@@ -97,7 +97,7 @@ def told(output: str, host: str = "", *outcomes: str) -> str:
 
 def refused(output: str, host: str = "") -> str:
     """Return the messages of what failed, or could not be reached."""
-    return told(output, host, "failed", "unreachable")
+    return shown(output, host, "failed", "unreachable")
 
 
 def warnings(output: str) -> list[str]:

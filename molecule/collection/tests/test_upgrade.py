@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import told
+from runs import shown
 
 INVENTORY = Path(__file__).resolve().parents[3] / "lab/inventory/fleet.py"
 ROOT = "/var/lib/llama"
@@ -24,7 +24,7 @@ def play(run_playbook: Any) -> Callable[..., None]:
 
     def run(name: str) -> None:
         done = run_playbook(name, inventory=INVENTORY)
-        assert done.returncode == 0, told(done.stdout)
+        assert done.returncode == 0, shown(done.stdout)
 
     return run
 

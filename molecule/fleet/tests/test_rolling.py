@@ -12,7 +12,7 @@ from typing import Any
 
 from conftest import BOARDS, INVENTORY, PROJECT
 from naming import named, unnamed
-from runs import JSONL, facts, failures, refused, results, stats, told
+from runs import JSONL, facts, failures, refused, results, shown, stats
 
 CURRENT = "/var/lib/llama/current"
 #: The real server, whose chat template lets the model go on after another letter.
@@ -64,7 +64,7 @@ def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     after = serving(boards)
     assert run.returncode == 2
     # The plan is shown: what goes from pi-03.
-    assert any(not unnamed(line, "pi-03", model) for line in told(run.stdout, "", "ok").splitlines())
+    assert any(not unnamed(line, "pi-03", model) for line in shown(run.stdout, "", "ok").splitlines())
     became = {name: facts(run.stdout, name) for name in BOARDS}
     old, new = (when["pi-01"][0].rsplit("/", 1)[1] for when in (before, after))
     assert unnamed(became["pi-01"]["serve_outcome"], new, old) == []
@@ -74,8 +74,8 @@ def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     assert unnamed(became["pi-02"]["serve_failure"], "pi-02", old, "abcdefgh") == []
     for name in ("pi-03", "pi-04"):
         assert not {"serve_begun", "serve_outcome", "serve_failure"} & set(became[name])
-    shown = [str(found.data.get("msg", "")) for found in results(run.stdout, "debug")]
-    (summary,) = (text for text in shown if became["pi-01"]["serve_outcome"] in text)
+    messages = [str(found.data.get("msg", "")) for found in results(run.stdout, "debug")]
+    (summary,) = (text for text in messages if became["pi-01"]["serve_outcome"] in text)
     # The board that fails reports itself.
     named_first = [line.partition(":")[0] for line in summary.splitlines()]
     assert named_first[:2] == ["pi-01", "pi-03, pi-04"]
@@ -224,7 +224,7 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
     assert "serve_outcome" not in first
     assert "serve_begun" not in second
     assert "unreachable" in {found.outcome for found in results(output) if found.host == "pi-01"}
-    summary = [line.partition(":")[0] for line in told(output, "", "ok", "failed").splitlines()]
+    summary = [line.partition(":")[0] for line in shown(output, "", "ok", "failed").splitlines()]
     assert {"pi-01", "pi-02"} <= set(summary)
     assert board.check_output("readlink /var/lib/llama/verified") == before["pi-01"][0]
     assert board.check_output(f"readlink {CURRENT}") != before["pi-01"][0]
@@ -266,7 +266,7 @@ def test_the_table_tells_four_truths(
     (change,) = status["pi-04"]["changes"]
     assert unnamed(change, "--ctx-size", 16384, 8192) == []
     # And the table has a line for each of them.
-    lines = {line.split()[0]: line for line in told(run.stdout, "", "ok").splitlines() if line.startswith("pi-0")}
+    lines = {line.split()[0]: line for line in shown(run.stdout, "", "ok").splitlines() if line.startswith("pi-0")}
     assert sorted(lines) == sorted(BOARDS)
     assert "under-voltage" in lines["pi-02"]
     assert "under-voltage" not in lines["pi-01"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from naming import unnamed
-from runs import changed, refused, stats, told
+from runs import changed, refused, shown, stats
 
 URL = "https://localhost:8443"
 KEY = "key-of-a-client-0123456789"
@@ -271,6 +271,6 @@ def test_removing_leaves_nothing(gateway: Any, play: Any) -> None:
     gateway.check_output("apt-get purge -qq -y haproxy")
     run = play(PLAYBOOK, "--check")
     assert run.returncode == 0, run.stdout
-    assert any(not unnamed(line, "gateway", "haproxy") for line in told(run.stdout, "gateway", "ok").splitlines())
+    assert any(not unnamed(line, "gateway", "haproxy") for line in shown(run.stdout, "gateway", "ok").splitlines())
     assert not gateway.package("haproxy").is_installed
     assert not gateway.file("/etc/llama-gateway").exists

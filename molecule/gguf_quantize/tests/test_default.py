@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Hea
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import read_imatrix
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, plain, predict, quantize_argv
 from naming import unnamed
-from runs import JSONL, facts, failures, refused, results, stats, told, warnings
+from runs import JSONL, facts, failures, refused, results, shown, stats, warnings
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -145,7 +145,7 @@ def test_the_forecast_is_right_to_the_byte(run_playbook: Any, tmp_path: Path) ->
     assert first["models"]["rpi5-16gb-card"]["fits"] is False
     longest = first["models"]["rpi5-16gb-card"]["longest_context"]
     assert longest > 0
-    assert unnamed(told(run.stdout), longest) == []
+    assert unnamed(shown(run.stdout), longest) == []
     assert "| rpi5-16gb-lean |" in (tmp_path / "forecast.md").read_text()
     again = run_playbook(*arguments)
     assert stats(again.stdout)["localhost"]["changed"] == 0, again.stdout

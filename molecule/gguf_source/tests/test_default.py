@@ -54,7 +54,7 @@ def start(**variables: str) -> subprocess.Popen[str]:
     )
 
 
-def told(run: subprocess.Popen[str]) -> str:
+def shown(run: subprocess.Popen[str]) -> str:
     """All it said until its end."""
     said, _ = run.communicate(timeout=300)
     assert TOKEN not in said
@@ -129,10 +129,10 @@ def killed() -> str:
             noted.add(control.stat().st_mtime_ns)
         if len(noted) > 1:
             break
-        assert run.poll() is None, told(run)
+        assert run.poll() is None, shown(run)
         time.sleep(0.05)
     os.killpg(json.loads((job / "job.json").read_text())["pid"], signal.SIGKILL)
-    said = told(run)
+    said = shown(run)
     assert run.returncode != 0
     assert part.exists()
     return said
@@ -147,7 +147,7 @@ def test_killed_in_the_middle_of_a_download(killed: str) -> None:
 def test_the_next_run_resumes_even_from_a_server_that_breaks_off(killed: str) -> None:
     before = len(requests())
     run = start(source=f"{HUB}/broken/large.gguf", source_sha256=sha256("large.gguf"))
-    said = told(run)
+    said = shown(run)
     assert run.returncode == 0, said
     sent = [entry for entry in requests()[before:] if entry["agent"] == "aria2"]
     assert [entry for entry in sent if entry["path"] == "/broken/large.gguf" and entry["sent"] == 12_000_000]
@@ -164,7 +164,7 @@ def test_the_next_run_resumes_even_from_a_server_that_breaks_off(killed: str) ->
 def test_a_wrong_sha256() -> None:
     wrong = "0" * 64
     run = start(source=f"{HUB}/ranges/alphabet.gguf", source_sha256=wrong)
-    said = told(run)
+    said = shown(run)
     assert run.returncode != 0
     assert unnamed(refused(said), "gguf_quantize_source_sha256", "alphabet.gguf", wrong) == []
     assert not [path for path in (MODELS / f".sources/{wrong[:12]}").rglob("*") if path.is_file()]
@@ -173,7 +173,7 @@ def test_a_wrong_sha256() -> None:
 def test_a_server_without_range_requests() -> None:
     before = len(requests())
     run = start(source=f"{HUB}/plain/large.gguf", source_sha256="1" * 64)
-    said = told(run)
+    said = shown(run)
     assert run.returncode != 0
     assert unnamed(refused(said), "gguf_quantize_source", f"{HUB}/plain/large.gguf", 200, 206) == []
     assert sum(entry["sent"] for entry in requests()[before:]) < 8_000_000
@@ -184,7 +184,7 @@ def test_a_link_that_expires_is_asked_for_again() -> None:
     shutil.rmtree(MODELS / f".sources/{sha256('large.gguf')[:12]}")
     before = len(requests())
     run = start(source="hf://gated/alphabet@main/large.gguf")
-    said = told(run)
+    said = shown(run)
     assert run.returncode == 0, said
     assert [entry for entry in requests()[before:] if entry["status"] == 403], "no link expired"
     manifest = json.loads((MODELS / "another/rpi5-16gb-card.json").read_text())

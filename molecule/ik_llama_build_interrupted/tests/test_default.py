@@ -48,7 +48,7 @@ def runs(pid: int) -> bool:
 
 
 def start(option: str, out: IO[str] | int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    """Start a build under a key of its own, as somebody at a terminal does."""
+    """Start a build under its own key, as somebody at a terminal does."""
     variables = json.dumps({"ik_llama_build_cmake_options": {option: 1}})
     return subprocess.Popen(
         ["ansible-playbook", "-i", "lab/inventory/containers.yml", CONVERGE, "-e", variables],

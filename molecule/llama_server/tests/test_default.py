@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from naming import unnamed
-from runs import refused, results, told
+from runs import refused, results, shown
 
 ROOT = "/var/lib/llama"
 LETTERS = "abcdefghijkl"
@@ -85,7 +85,7 @@ def test_it_is_asked_where_it_serves_and_not_where_the_inventory_says(run_playbo
     assert run.returncode == 0, run.stdout
     (answer,) = results(run.stdout, "llama_answer")
     assert (answer.host, answer.data["answer"].strip()) == ("pi-01", LETTERS)
-    assert unnamed(told(run.stdout, "pi-01", "ok"), "pi-01", LETTERS) == []
+    assert unnamed(shown(run.stdout, "pi-01", "ok"), "pi-01", LETTERS) == []
 
 
 def test_it_serves_after_a_restart_of_the_board(fleet: Any, board: Any, asked: Any) -> None:

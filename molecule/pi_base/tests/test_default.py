@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from naming import unnamed
-from runs import changed, diffs, refused, stats, told
+from runs import changed, diffs, refused, shown, stats
 
 FIXTURE = "/var/tmp/pi_base"
 GOVERNOR = f"{FIXTURE}/cpufreq/policy0/scaling_governor"
@@ -50,7 +50,7 @@ def test_nothing_to_do_is_few_tasks_and_every_warning_once(run_playbook: Any) ->
     # The arguments, the inclusion of preflight, the facts, what they mean (two tasks), and the plan.
     counts = stats(output)["pi-01"]
     assert (counts["ok"], counts["changed"]) == (6, 0)
-    lines = told(output, "pi-01", "ok").splitlines()
+    lines = shown(output, "pi-01", "ok").splitlines()
     for names in (["under-voltage"], ["throttled"], ["config.txt", "pi_base_allow_reboot"]):
         assert len([line for line in lines if not unnamed(line, "pi-01", *names)]) == 1, (names, lines)
 
@@ -59,7 +59,7 @@ def test_what_would_change_is_reported_and_not_done(board: Any, run_playbook: An
     change = ("-e", "pi_base_journal_mib=50", "-e", "pi_base_governor=schedutil")
     run = run_playbook("molecule/pi_base/converge.yml", "--check", "--diff", *change)
     assert run.returncode == 0, run.stdout
-    lines = told(run.stdout, "pi-01", "ok").splitlines()
+    lines = shown(run.stdout, "pi-01", "ok").splitlines()
     assert any(not unnamed(line, "pi-01", "performance", "schedutil", 50) for line in lines), lines
     assert any("SystemMaxUse=200M" in old and "SystemMaxUse=50M" in new for old, new in diffs(run.stdout))
     assert "SystemMaxUse=200M" in board.file(JOURNAL).content_string

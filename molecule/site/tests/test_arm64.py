@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runs import told
+from runs import shown
 
 
 def test_metrics(board: Any, run_playbook: Any) -> None:
     run = run_playbook("playbooks/metrics.yml", "--limit", "pi-01")
-    assert run.returncode == 0, told(run.stdout)
+    assert run.returncode == 0, shown(run.stdout)
     assert board.service("pi-metrics.timer").is_running
     board.check_output("systemctl start pi-metrics.service")
     program = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9100/metrics').read().decode())"
@@ -24,6 +24,6 @@ def test_gateway(board: Any, run_playbook: Any, asked: Any, tmp_path: Path) -> N
     server = {"name": "pi-01", "address": "127.0.0.1", "host": "127.0.0.1", "port": 8080, "parallel": 1, "api_keys": []}
     variables = json.dumps({"gateway_boards": [server]})
     run = run_playbook("-i", str(tmp_path / "hosts"), "playbooks/gateway.yml", "-e", variables)
-    assert run.returncode == 0, told(run.stdout)
+    assert run.returncode == 0, shown(run.stdout)
     assert board.service("llama-gateway").is_running
     assert asked(board, 8443) == "abcdefghijkl"

@@ -27,11 +27,11 @@ def test_overrides_of_one_board_are_seen_there_and_not_on_the_other(fleet: Any, 
 
 
 def test_both_have_the_same_engine_and_model(fleet: Any) -> None:
-    told = {
+    shown = {
         fleet.host(name).check_output("readlink /opt/ik_llama/current /var/lib/llama/models/alphabet/current.gguf")
         for name in PORTS
     }
-    assert len(told) == 1
+    assert len(shown) == 1
 
 
 def test_make_verify_says_what_holds_and_what_does_not(fleet: Any, tmp_path: Path) -> None:
@@ -54,8 +54,10 @@ def test_make_verify_says_what_holds_and_what_does_not(fleet: Any, tmp_path: Pat
     # What is printed is a line for the board and each of them, the one that fails with the file and its mode.
     lines = [line for line in run.stdout.splitlines() if line.startswith("pi-02")]
     assert len(lines) == len(cases)
-    told = [line for line in lines if re.search(r"/var/lib/llama/deployments/\w{12}/deployment\.json\b.*\b664\b", line)]
-    assert len(told) == 1
+    shown = [
+        line for line in lines if re.search(r"/var/lib/llama/deployments/\w{12}/deployment\.json\b.*\b664\b", line)
+    ]
+    assert len(shown) == 1
 
 
 def test_an_inventory_without_a_quantizer_is_refused(run_playbook: Any, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def cmake_options(
     """Return the CMake options that decide what the release is; extra ones win.
 
     system and machine are the build host's (uname). cross compiles for aarch64 Linux
-    and target_cpu. native means the very CPU of the build host. macOS has a BLAS of its own (Accelerate).
+    and target_cpu. native means the very CPU of the build host. macOS has its own BLAS (Accelerate).
     """
     openblas = openblas and system != "Darwin"
     options = {

@@ -11,7 +11,7 @@ it, and the layers between add little. Nothing is left to rounding, so every sou
 **Probe** (:func:`probe_model`): how far generation (one column at a time) is from prompt processing (many columns) on
 the same tokens, for many tensor types with one start of the server. A ``llama`` model without attention:
 
-* Each tensor type has a layer of its own, whose feed-forward weights are of this type.
+* Each tensor type has its own layer, whose feed-forward weights are of this type.
 * A layer reads only what the embedding wrote: its norm weighs all other channels with zero.
 * A layer writes only to its own channels: all other rows of its last matrix have the scale zero.
 * Of each such channel one token of the vocabulary makes a logit, in f32. So the logits of a type's tokens tell of this
@@ -55,7 +55,7 @@ class TypesError(ValueError):
 
 
 class Scale(NamedTuple):
-    """A scale inside a block: where, how it is written (f16, or e8m0: a power of two), and how large beside ``d``."""
+    """A scale inside a block: where, how it is written (f16, or e8m0: a power of two), relative to ``d``."""
 
     at: int
     form: str = "f16"
