@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Run a command for minutes or hours, apart from the connection that started it."""
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ options:
     description: Used by the action plugin.
     type: str
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -192,7 +193,7 @@ def take_lock(directory: str) -> int | None:
     """Return the open, locked lock file, or None where somebody else holds it."""
     lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
     # A look at the lock, or another start between its lock and its job.json, takes a moment.
-    for _ in range(5):
+    for _attempt in range(5):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return lock
