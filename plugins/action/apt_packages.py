@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Install missing Debian packages; report in check mode what would be installed."""
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def provided_names(table: str) -> set[str]:
     rows = (line.partition("\t") for line in table.splitlines())
     return {
         entry.split()[0]
-        for status, _, provided in rows
+        for status, _tab, provided in rows
         if status == INSTALLED
         for entry in provided.split(",")
         if entry.split()
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         task_vars = task_vars or {}
-        _, args = self.validate_argument_spec(
+        _checked, args = self.validate_argument_spec(
             argument_spec={
                 "name": {"type": "list", "elements": "str", "required": True},
                 "lock_timeout": {"type": "int", "default": 600},

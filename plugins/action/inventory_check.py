@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Check the inventory alone: every host's variables against the roles that run on it. No host is reached."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Drive the module long_command: start, look until the end, show the progress."""
 
 from __future__ import annotations

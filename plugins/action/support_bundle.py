@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write what a run has collected into one file for a bug report, without secrets, addresses and host names."""
 
 from __future__ import annotations

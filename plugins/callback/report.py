@@ -1,18 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ansible's own output, with one block at the end: what failed and what to do, or what serves."""
 
 from __future__ import annotations
-
-import atexit
-import os
-import re
-import sys
-from collections.abc import Iterable, Mapping
-from typing import Any
-from urllib.parse import urlsplit
-
-from ansible import constants
-from ansible.playbook.task_include import TaskInclude
-from ansible.plugins.callback.default import CallbackModule as Default
 
 DOCUMENTATION = """
 name: report
@@ -35,8 +24,20 @@ notes:
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
-author: ik-llama-pi
+author: ik-llama-pi contributors (!UNKNOWN)
 """
+
+import atexit
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible import constants
+from ansible.playbook.task_include import TaskInclude
+from ansible.plugins.callback.default import CallbackModule as Default
 
 #: Name of the per-host statistic that the table is made from.
 SERVING = "ik_llama_pi_serving"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters of the roles ik_llama_build and ik_llama_install, and of the playbooks that run them."""
 
 from __future__ import annotations

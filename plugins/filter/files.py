@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters about the files of a role on a host."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters for recipes, forecasts and the variables of gguf_quantize."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A filter about what is known to go wrong with a model on an engine release."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filter of the playbooks: which hosts a run begins with."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters for the metrics of a board."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Filters for connections by SSH that Ansible does not make itself."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Documentation of the action plugin apt_packages."""
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ notes:
 seealso:
   - module: ansible.builtin.apt
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

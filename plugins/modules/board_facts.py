@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: get facts about a board."""
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ options:
     description: The kernel's folder of CPU frequency policies.
     type: path
     default: /sys/devices/system/cpu/cpufreq
-author: ik-llama-pi
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """
@@ -283,7 +284,7 @@ class Reader:
 
 def block_of(text: str) -> list[str]:
     """Return the lines between the role's two marks, empty if there are none."""
-    _, begin, rest = text.partition(BEGIN + "\n")
+    _before, begin, rest = text.partition(BEGIN + "\n")
     return rest.partition(END)[0].splitlines() if begin else []
 
 

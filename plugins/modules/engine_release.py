@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Turn programs into an engine release, and point to it."""
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ attributes:
     support: full
     description: Reports what would change.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -118,7 +119,8 @@ def features_of(module: AnsibleModule, path: str, release: dict[str, Any]) -> tu
     argv = [module.get_bin_path(tool, required=True), "-d", "--no-show-raw-insn", path]
     # Read as it comes: the text is several times as large as a board's spare memory likes.
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as listing:
-        assert listing.stdout is not None
+        if listing.stdout is None:
+            raise AssertionError  # it is a pipe
         found = engine.find_features(listing.stdout, release["architecture"])
     if listing.returncode:
         module.fail_json(msg=f"{shlex.join(argv)} ended with code {listing.returncode}")
@@ -150,7 +152,7 @@ def stage(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str
     features: dict[str, Any] = {}
     if os.uname().sysname == "Linux":
         seen = {name: features_of(module, os.path.join(where, name), release) for name in release["targets"]}
-        features["cpu"] = sorted({name for found, _ in seen.values() for name in found})
+        features["cpu"] = sorted({name for found, _dots in seen.values() for name in found})
         features["libraries"] = sorted(
             {
                 library
@@ -159,7 +161,7 @@ def stage(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[str
             }
         )
         if release["architecture"] == "aarch64":
-            features["sdot"] = min(dots for _, dots in seen.values())
+            features["sdot"] = min(dots for _found, dots in seen.values())
             if not features["sdot"]:
                 module.fail_json(
                     msg=f"no dot-product instruction in {min(seen, key=lambda name: seen[name][1])}: it would "

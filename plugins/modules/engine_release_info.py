@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Read which engine releases a host has, and what it has to build others."""
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ attributes:
     support: full
     description: Reads only.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
@@ -265,7 +266,7 @@ def main() -> None:
             if release["state"] == "absent" and compiles(job, release["objects"], targets):
                 release["state"] = "making"
         if not any(belongs(job, release["objects"], targets) for release, targets in built):
-            for release, _ in built:
+            for release, _targets in built:
                 release["busy"] = words
     module.exit_json(changed=False, host=host, releases=releases)
 

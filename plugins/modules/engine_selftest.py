@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Test whether an engine release computes correctly on this host."""
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ options:
     description: An existing folder for the models, at most some 10 MB. The system's temporary folder where not given.
     type: path
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: what recipes and file types would make of one GGUF file."""
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Changes nothing in any case.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

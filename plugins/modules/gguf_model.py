@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: one quantized model among the models of a host."""
 
 from __future__ import annotations
@@ -84,11 +85,12 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Reports what would be made, and changes nothing.
   diff_mode:
     support: full
     description: Compares the tensors' types and sizes with those of the model in use.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

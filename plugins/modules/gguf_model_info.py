@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: what is there of a model and its sources, and what it will be."""
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ attributes:
     support: full
     description: A source that does not exist yet is a warning, and the forecast is empty.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: place a received model on a board."""
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: ik-llama-pi
+    description: Reports what would change, and changes nothing.
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """

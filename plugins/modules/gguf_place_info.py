@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: whether a model is on a board."""
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ options:
 attributes:
   check_mode:
     support: full
-author: ik-llama-pi
+    description: Changes nothing in any case.
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """

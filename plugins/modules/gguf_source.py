@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: a source or an importance matrix that a URL names."""
 
 from __future__ import annotations
@@ -57,8 +58,9 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Reports what would be downloaded, and changes nothing.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

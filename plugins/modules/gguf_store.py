@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: the folder of models of a quantizer."""
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Reports what would be removed, and removes nothing.
   diff_mode:
     support: full
-author: ik-llama-pi
+    description: Lists the paths that are removed.
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """

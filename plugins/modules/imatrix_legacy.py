@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: an importance matrix in the form that the engine reads."""
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ options:
 attributes:
   check_mode:
     support: full
+    description: Reports whether it would be converted, and changes nothing.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

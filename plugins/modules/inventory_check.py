@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Documentation of the action plugin inventory_check."""
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ attributes:
     support: full
     description: It changes nothing.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

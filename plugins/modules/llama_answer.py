@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: wait until llama-server is ready, and ask it a question."""
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing in any case.
-author: ik-llama-pi
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """
@@ -183,7 +184,7 @@ def main() -> None:
             "unit": {"type": "str", "default": "llama-server.service"},
             "timeout": {"type": "int", "default": 600},
             "question": {"type": "str", "default": ""},
-            "max_tokens": {"type": "int", "default": 16},
+            "max_tokens": {"type": "int", "default": 16, "no_log": False},
             "expect": {"type": "str"},
             "think": {"type": "bool", "default": True},
             "api_key_file": {"type": "path", "no_log": False},

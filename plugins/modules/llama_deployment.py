@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: build a deployment, and move the pointers to one."""
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ attributes:
   diff_mode:
     support: full
     description: Shows the start script, or where the pointer goes.
-author: ik-llama-pi
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """

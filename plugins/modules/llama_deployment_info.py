@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: the deployments of a board, and what serves."""
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing in any case.
-author: ik-llama-pi
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Ansible module: how llama-server is doing on this board."""
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ attributes:
   check_mode:
     support: full
     description: Changes nothing in any case.
-author: ik-llama-pi
+author: ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = """

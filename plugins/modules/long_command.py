@@ -1,22 +1,21 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Run a command for minutes or hours, apart from the connection that started it."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: long_command
-short_description: Runs a long command detached, shows its progress, and attaches to it again
+short_description: Run a long command detached, show its progress, and attach to it again
 version_added: "0.1.0"
 description:
-  - Starts I(argv) on the host as a separate process and watches it until it ends. The
-    command goes on where the connection drops or the controller dies; running the same task
-    again attaches to it.
-  - One command at a time runs in a I(directory). It holds a lock there for its life, and so do
-    its children.
-  - The action plugin of the same name drives the module and shows the progress.
+  - Starts O(argv) on the host as a separate process and waits until it ends. The command continues when the connection
+    is lost or the controller ends. Running the same task again attaches to it.
+  - Only one command at a time runs in a O(directory). The command and its children hold a lock there while they run.
+  - The action plugin of the same name runs the module and shows the progress.
 options:
   name:
-    description: What the progress lines call the command.
+    description: Name of the command in progress lines.
     type: str
     required: true
   argv:
@@ -25,18 +24,18 @@ options:
     elements: str
     required: true
   chdir:
-    description: Where the command runs.
+    description: Folder in which the command runs.
     type: path
   directory:
-    description: Holds lock, log, job.json and exit.json. Is made where it is missing.
+    description: Folder for C(lock), C(log), C(job.json) and C(exit.json). It is created if it does not exist.
     type: path
     required: true
   expect:
-    description: What the command takes, time and disk. The action plugin says it when the command starts.
+    description: Time and disk space that the command needs, as text. It is shown when the command starts.
     type: str
     default: ""
   poll:
-    description: Longest time between two looks, in seconds. The end is noticed at once.
+    description: Longest time between two checks, in seconds. The end of the command is noticed at once.
     type: int
     default: 5
   phase:
@@ -48,13 +47,13 @@ options:
     description: Used by the action plugin.
     type: str
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""
 - name: Compile
-  long_command:
-    name: "engine {{ key }}"
+  ik_llama.pi.long_command:
+    name: engine 0123456789ab
     expect: about 12 min, 2500 MiB of disk
     argv: [ninja, -C, /var/tmp/build, llama-server]
     directory: /var/tmp/build.job
@@ -192,7 +191,7 @@ def take_lock(directory: str) -> int | None:
     """Return the open, locked lock file, or None where somebody else holds it."""
     lock = os.open(os.path.join(directory, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
     # A look at the lock, or another start between its lock and its job.json, takes a moment.
-    for _ in range(5):
+    for _attempt in range(5):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return lock

@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# SPDX-License-Identifier: Apache-2.0
 """Documentation of the action plugin support_bundle."""
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ attributes:
     support: none
     description: The file is written in check mode, too.
 author:
-  - ik-llama-pi
+  - ik-llama-pi contributors (!UNKNOWN)
 """
 
 EXAMPLES = r"""

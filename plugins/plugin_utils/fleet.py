@@ -59,7 +59,7 @@ def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
     A board that failed reports that itself. Boards as for `serve_results`.
     """
     results = serve_results(boards)
-    changed = [name for name, state, _ in results if state == "serves"]
+    changed = [name for name, state, _text in results if state == "serves"]
     names_by_text: dict[str, list[str]] = {}
     for name, state, text in results:
         if state != "failed":

@@ -36,7 +36,7 @@ def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
             `sha256` and `recipe` of the model (sha256 empty where it is not made yet), `arguments` of llama-server,
             `files` (sha256 of the deployment's files by name).
     """
-    return [text for _, text in kinds_of_changes(serving, wanted)]
+    return [text for _kind, text in kinds_of_changes(serving, wanted)]
 
 
 def kinds_of_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ def unread_files(paths: Iterable[str]) -> list[str]:
     return [
         f"Ansible does not read {path}, because there is a folder {folder}. Move it into that folder"
         for path in sorted(known)
-        for folder, dot, _ in [path.rpartition(".")]
+        for folder, dot, _ending in [path.rpartition(".")]
         if dot and folder in folders
     ]
 

@@ -28,7 +28,7 @@ HOT = 80
 def meminfo_mib(text: str, field: str = "MemTotal") -> int:
     """Return one field of /proc/meminfo in MiB. KeyError if the field is not there."""
     for line in text.splitlines():
-        name, _, rest = line.partition(":")
+        name, _colon, rest = line.partition(":")
         if name == field:
             return int(rest.split()[0]) // 1024
     raise KeyError(field)
@@ -37,7 +37,7 @@ def meminfo_mib(text: str, field: str = "MemTotal") -> int:
 def cpu_features(text: str) -> list[str]:
     """Return the sorted CPU features of /proc/cpuinfo: `Features` on ARM, `flags` on x86."""
     for line in text.splitlines():
-        name, _, rest = line.partition(":")
+        name, _colon, rest = line.partition(":")
         if name.strip() in ("Features", "flags"):
             return sorted(set(rest.split()))
     return []
@@ -217,7 +217,7 @@ def board_warnings(board: dict[str, Any]) -> list[str]:
     Args:
         board: what module `board_facts` returned. What it does not know is no fault.
     """
-    return [sentence for _, sentence in board_faults(board)]
+    return [sentence for _kind, sentence in board_faults(board)]
 
 
 def board_faults(board: dict[str, Any]) -> list[tuple[str, str]]:

@@ -138,7 +138,7 @@ def resolve_ref(listing: str, name: str) -> str:
     listing is the output of `git ls-remote`, which gives an annotated tag twice: the tag itself, and
     with `^{}` the commit. A tag wins over a branch of the same name, as in git.
     """
-    found = {ref: sha for sha, _, ref in (line.partition("\t") for line in listing.splitlines())}
+    found = {ref: sha for sha, _tab, ref in (line.partition("\t") for line in listing.splitlines())}
     for ref in (f"refs/tags/{name}^{{}}", f"refs/tags/{name}", f"refs/heads/{name}"):
         if ref in found:
             return found[ref]

@@ -72,7 +72,7 @@ def errors(pairs: Sequence[tuple[Mapping[int, float], Mapping[int, float]]], pla
     for kind, tokens in plan.tokens.items():
         values = [(one.get(token, math.nan), many.get(token, math.nan)) for one, many in pairs for token in tokens]
         square = sum((a - b) ** 2 for a, b in values)
-        signal = sum(b * b for _, b in values)
+        signal = sum(b * b for _generated, b in values)
         error = math.sqrt(square / signal) if signal > 0 and math.isfinite(square / signal) else MAX_ERROR
         found[kind] = min(error, MAX_ERROR)
     return found

@@ -293,7 +293,7 @@ def golden_model() -> bytes:
             channels = 2 * STATE + INNER
             packed(name + "attn_qkv.weight", (HIDDEN, channels), "q4_K")
             packed(name + "attn_gate.weight", (HIDDEN, INNER), "iq2_ks")
-            convolution = (source.uniform(-0.5, 0.5) for _ in range(channels * CONV))
+            convolution = (source.uniform(-0.5, 0.5) for _i in range(channels * CONV))
             plain(name + "ssm_conv1d.weight", (CONV, channels), convolution)
             plain(name + "ssm_dt.bias", (RANK,), [0.0] * RANK)
             plain(name + "ssm_a", (RANK,), [-1.0] * RANK)
@@ -301,12 +301,12 @@ def golden_model() -> bytes:
             packed(name + "ssm_alpha.weight", (HIDDEN, RANK), "iq2_ks")
             plain(name + "ssm_norm.weight", (STATE,), [1.0] * STATE)
             packed(name + "ssm_out.weight", (INNER, HIDDEN), "iq2_ks")
-        router = (source.uniform(-SPREAD, SPREAD) for _ in range(HIDDEN * EXPERTS))
+        router = (source.uniform(-SPREAD, SPREAD) for _i in range(HIDDEN * EXPERTS))
         plain(name + "ffn_gate_inp.weight", (HIDDEN, EXPERTS), router)
         for part in ("gate", "up", "down"):
             packed(f"{name}ffn_{part}_exps.weight", (*square, EXPERTS), "iq4_ks" if layer < 2 else "iq2_ks")
             packed(f"{name}ffn_{part}_shexp.weight", square, "q8_0")
-        plain(name + "ffn_gate_inp_shexp.weight", (HIDDEN,), (source.uniform(-SPREAD, SPREAD) for _ in range(HIDDEN)))
+        plain(name + "ffn_gate_inp_shexp.weight", (HIDDEN,), (source.uniform(-SPREAD, SPREAD) for _i in range(HIDDEN)))
 
     space = tokens[ord(" ")]
     arch = "qwen35moe"
@@ -385,7 +385,7 @@ def probe_model(types: Sequence[str]) -> bytes:
     """The file of the probe for ``types``, about 0.1 to 0.4 MB for each."""
     plan = probe_plan(types)
     uniform = random.Random("marks").uniform
-    marks = [[0.0] * 4 + [3 * uniform(-1, 1) * uniform(-1, 1) for _ in range(BASE - 4)] for _ in range(CYCLE)]
+    marks = [[0.0] * 4 + [3 * uniform(-1, 1) * uniform(-1, 1) for _i in range(BASE - 4)] for _j in range(CYCLE)]
     # One channel outshines the others, as in real models. Without it kernels for AVX-512 saturate, which is another
     # matter (sums of four products, _mm512_packs_epi32 in compute_block, iqk_gemm_iqk_quants.cpp).
     loud = [8.0, 0.0, 0.0, 0.0]

@@ -301,9 +301,9 @@ class _Reader:
                 f"{what} claims an array of {count} elements, more than {MAX_ARRAY}: the file is damaged", "array"
             )
         if kind == _STRING and count <= KEPT_STRINGS:
-            return [self.text(MAX_STRING_BYTES, what) for _ in range(count)]
+            return [self.text(MAX_STRING_BYTES, what) for _number in range(count)]
         if kind == _STRING:
-            for _ in range(count):
+            for _number in range(count):
                 length = self.number("Q", what)
                 if length > MAX_STRING_BYTES:
                     raise GGUFError(f"{what} claims a string of {length} bytes: the file is damaged", "string")
@@ -317,7 +317,7 @@ class _Reader:
         if count > KEPT_ARRAY:
             self.skip(count * struct.calcsize("<" + _SCALARS[kind]), what)
             return Array(count)
-        return [self._scalar(kind, what) for _ in range(count)]
+        return [self._scalar(kind, what) for _number in range(count)]
 
 
 def read_header(stream: BinaryIO, size: int | None = None) -> Header:
@@ -352,7 +352,8 @@ def read_header(stream: BinaryIO, size: int | None = None) -> Header:
         entry_bytes[key] = reader.position - start
 
     alignment = metadata.get("general.alignment", DEFAULT_ALIGNMENT)
-    if type(alignment) is not int or not 1 <= alignment <= 1 << 16 or alignment & (alignment - 1):
+    number = isinstance(alignment, int) and not isinstance(alignment, bool)
+    if not number or not 1 <= alignment <= 1 << 16 or alignment & (alignment - 1):
         raise GGUFError(f"general.alignment is {alignment!r}, not a power of two: the file is damaged", "alignment")
 
     tensors = tuple(_read_tensor(reader, f"tensor {index + 1} of {tensor_count}") for index in range(tensor_count))
@@ -369,7 +370,7 @@ def _read_tensor(reader: _Reader, what: str) -> Tensor:
     dimensions = reader.number("I", what)
     if not 1 <= dimensions <= MAX_DIMENSIONS:
         raise GGUFError(f"{what} claims {dimensions} dimensions: the file is damaged", "dimensions")
-    shape = tuple(reader.number("Q", what) for _ in range(dimensions))
+    shape = tuple(reader.number("Q", what) for _number in range(dimensions))
     type_id = reader.number("I", what)
     offset = reader.number("Q", what)
     if type_id not in TYPES_BY_ID:
@@ -427,7 +428,7 @@ def merge_headers(headers: Sequence[Header]) -> Header:
     """
     first = headers[0]
     count = first.metadata.get("split.count", 0)
-    if len(headers) == 1 and (type(count) is not int or count <= 1):
+    if len(headers) == 1 and (not isinstance(count, int) or count <= 1):
         return first
     for number, header in enumerate(headers):
         found, of = header.metadata.get("split.no", 0), header.metadata.get("split.count", 0)

@@ -121,7 +121,7 @@ class _Gguf:
 
     def _number(self, key: str) -> int:
         value = self.header.metadata.get(key, 0)
-        if type(value) is not int or not 0 <= value < 1 << 31:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
             raise ImatrixError(f"{key} is {value!r}: the importance matrix is damaged", "number")
         return value
 

@@ -32,7 +32,7 @@ def legacy(path: Path, given: str, root: Path, check: bool) -> tuple[Path, bool]
     with path.open("rb") as file:
         if not check:
             make_folder(root / STAMPS)
-        sha256, _ = stamped_sha256(path, stamp_path(root, path), not check)
+        sha256, _read = stamped_sha256(path, stamp_path(root, path), not check)
         if given and sha256 != given.lower():
             raise WrongSum(
                 f"checksum mismatch: expected {given}, got {sha256}. Download it again, or correct the sha256."

@@ -210,7 +210,7 @@ class Model:
         try:
             if keep:
                 make_folder(self.root / STAMPS)
-            sha256, _ = stamped_sha256(path, stamp_path(self.root, path), keep)
+            sha256, _read = stamped_sha256(path, stamp_path(self.root, path), keep)
             return {"sha256": sha256, "size": path.stat().st_size, "file": path.name}
         except OSError as error:
             raise ModelError(argument, str(error), "file") from None

@@ -285,7 +285,7 @@ def predict_type(recipe: Recipe, tensor: Tensor, own: str = "") -> str:
     """
     if not quantizable(tensor):
         return tensor.type
-    wanted, _ = _decided(recipe, tensor.name, own)
+    wanted, _rule = _decided(recipe, tensor.name, own)
     # Types given by these two options are taken as they are.
     as_given = {"token_embd.weight": recipe.token_embedding, "output.weight": recipe.output}.get(tensor.name)
     if not as_given and TYPES[wanted].block == 256 and tensor.shape[0] % 256:

@@ -68,7 +68,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> urllib.request.Request | None:
         newurl = newurl.replace(" ", "%20")
-        scheme, _, _ = origin(newurl)
+        scheme = origin(newurl)[0]
         if req.type == "https" and scheme != "https":
             raise FetchError(
                 f"{shown(req.full_url)} redirects to {shown(newurl)}, which is not encrypted", code="downgrade"

@@ -134,7 +134,7 @@ def complaint(output: str) -> str | None:
     Raises:
         ValueError: if there is no help: this is not llama-server, or it does not run on this machine.
     """
-    before, usage, _ = output.partition("usage:")
+    before, usage, _help = output.partition("usage:")
     if not usage:
         raise ValueError(output.strip()[-400:] or "no output")
     return " ".join(before.split()) or None
