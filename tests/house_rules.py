@@ -713,6 +713,7 @@ class Names(NamedTuple):
     tests: dict[str, set[str]]
     lookups: dict[str, set[str]]
     callbacks: dict[str, set[str]]
+    fragments: dict[str, set[str]]
     roles: dict[str, set[str]]
     playbooks: dict[str, set[str]]
 
@@ -720,7 +721,13 @@ class Names(NamedTuple):
 def own_names(root: Path) -> Names:
     """Return the names of modules, actions, filters and so on, read from the files."""
     names = Names(*({} for _ in Names._fields))
-    kinds = {"modules": names.modules, "action": names.modules, "lookup": names.lookups, "callback": names.callbacks}
+    kinds = {
+        "modules": names.modules,
+        "action": names.modules,
+        "lookup": names.lookups,
+        "callback": names.callbacks,
+        "doc_fragments": names.fragments,
+    }
     for file in files(root):
         folder = "lab/" if file.startswith("lab/") else ""
         parts = file.removeprefix(folder).split("/")

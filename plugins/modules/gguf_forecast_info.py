@@ -31,14 +31,8 @@ options:
         header, some hundred bytes.
     type: str
     default: ""
-  hub:
-    description: The server of C(hf://) locations.
-    type: str
-    default: https://huggingface.co
-  hub_token:
-    description: Access token for the hub. It is sent to no other server.
-    type: str
-    default: ""
+extends_documentation_fragment:
+  - ik_llama.pi.options.hub
 attributes:
   check_mode:
     support: full
@@ -84,18 +78,17 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
     make_forecasts,
     named,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **HUB_OPTIONS,
             "source": {"type": "str", "required": True},
             "recipes": {"type": "dict", "default": {}},
             "file_types": {"type": "list", "elements": "str", "default": []},
             "imatrix": {"type": "str", "default": ""},
-            "hub": {"type": "str", "default": HUB},
-            "hub_token": {"type": "str", "default": "", "no_log": True},
         },
         supports_check_mode=True,
     )

@@ -9,38 +9,18 @@ module: gguf_model
 short_description: Prepare the quantizing of a model, and publish the result
 description:
   - A model's ID is made from the sha256 of source and importance matrix, all of the recipe that reaches the engine, and
-    the engine's commit. The model is C(root/name/ID.gguf), and finished when its manifest C(ID.json) exists. The link
-    C(root/name/RECIPE.json) names the manifest of the model in use.
+    the engine's commit, which is that of the release C(current) in O(engine_root). The model is C(root/name/ID.gguf),
+    and finished when its manifest C(ID.json) exists. The link C(root/name/RECIPE.json) names the manifest of the
+    model in use.
   - The sources are read whole only when they have changed since their sha256 was noted in C(root/.stamps).
   - M(ik_llama.pi.gguf_model_info) returns the state without changing anything.
 options:
-  root:
-    description: Folder of all models.
-    type: path
-    required: true
-  name:
-    description: Name of the model.
-    type: str
-    required: true
-  recipe_name:
-    description: Name of the recipe, for the link to the model in use.
-    type: str
-    required: true
-  recipe:
-    description: The recipe's data, as read from its file.
-    type: dict
-    required: true
   source:
     description:
       - The GGUF file to quantize, of a split one its first part. In check mode it may be a URL, and the forecast is
         made from what its server sends.
     type: str
     required: true
-  source_sha256:
-    description: What the sha256 of the source, or of each of its parts, must be. Empty where that is not known.
-    type: list
-    elements: str
-    default: []
   imatrix:
     description: The importance matrix, in the engine's own form. Empty where there is none.
     type: str
@@ -53,18 +33,6 @@ options:
     description: URL that the importance matrix was downloaded from, for the manifest.
     type: str
     default: ""
-  hub:
-    description: The server of C(hf://) locations.
-    type: str
-    default: https://huggingface.co
-  hub_token:
-    description: Access token for the hub. It is sent to no other server.
-    type: str
-    default: ""
-  engine_root:
-    description: Folder of engine releases. The release that C(current) names is used.
-    type: path
-    required: true
   engine_commit:
     description: Commit of the engine that would be there, for check mode.
     type: str
@@ -82,6 +50,9 @@ options:
     type: str
     choices: [prepared, published]
     required: true
+extends_documentation_fragment:
+  - ik_llama.pi.options.model
+  - ik_llama.pi.options.hub
 attributes:
   check_mode:
     support: full
@@ -150,25 +121,19 @@ argument:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import ForecastError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model_steps import model_result
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model_steps import MODEL_OPTIONS, model_result
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "recipe_name": {"type": "str", "required": True},
-            "recipe": {"type": "dict", "required": True},
+            **MODEL_OPTIONS,
+            **HUB_OPTIONS,
             "source": {"type": "str", "required": True},
-            "source_sha256": {"type": "list", "elements": "str", "default": []},
             "imatrix": {"type": "str", "default": ""},
             "source_from": {"type": "str", "default": ""},
             "imatrix_from": {"type": "str", "default": ""},
-            "hub": {"type": "str", "default": HUB},
-            "hub_token": {"type": "str", "default": "", "no_log": True},
-            "engine_root": {"type": "path", "required": True},
             "engine_commit": {"type": "str", "default": ""},
             "threads": {"type": "int", "default": 0},
             "state": {"type": "str", "choices": ["prepared", "published"], "required": True},

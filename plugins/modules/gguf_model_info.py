@@ -15,31 +15,10 @@ description:
     of the sources is known without reading them whole; M(ik_llama.pi.gguf_model) notes it.
   - Fails where the recipe does not fit the source, or the disk has no room.
 options:
-  root:
-    description: Folder of all models.
-    type: path
-    required: true
-  name:
-    description: Name of the model.
-    type: str
-    required: true
-  recipe_name:
-    description: Name of the recipe, for the link to the model in use.
-    type: str
-    required: true
-  recipe:
-    description: The recipe's data, as read from its file.
-    type: dict
-    required: true
   source:
     description: The GGUF file to quantize (of a split one its first part), by path, URL or C(hf://OWNER/NAME@REVISION/FILE).
     type: str
     required: true
-  source_sha256:
-    description: What the sha256 of the source, or of each of its parts, must be. Empty where the repository states it.
-    type: list
-    elements: str
-    default: []
   imatrix:
     description: The importance matrix, named in the same ways. Empty where there is none.
     type: str
@@ -49,22 +28,13 @@ options:
     type: list
     elements: str
     default: []
-  hub:
-    description: The server of C(hf://) locations.
-    type: str
-    default: https://huggingface.co
-  hub_token:
-    description: Access token for the hub. It is sent to no other server.
-    type: str
-    default: ""
-  engine_root:
-    description: Folder of engine releases.
-    type: path
-    required: true
   engine_commit:
     description: Commit of the engine that will make the model. Empty for that of the release that C(current) names.
     type: str
     default: ""
+extends_documentation_fragment:
+  - ik_llama.pi.options.model
+  - ik_llama.pi.options.hub
 attributes:
   check_mode:
     support: full
@@ -126,24 +96,18 @@ argument:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import ForecastError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model_steps import model_facts
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model_steps import MODEL_OPTIONS, model_facts
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "recipe_name": {"type": "str", "required": True},
-            "recipe": {"type": "dict", "required": True},
+            **MODEL_OPTIONS,
+            **HUB_OPTIONS,
             "source": {"type": "str", "required": True},
-            "source_sha256": {"type": "list", "elements": "str", "default": []},
             "imatrix": {"type": "str", "default": ""},
             "imatrix_sha256": {"type": "list", "elements": "str", "default": []},
-            "hub": {"type": "str", "default": HUB},
-            "hub_token": {"type": "str", "default": "", "no_log": True},
-            "engine_root": {"type": "path", "required": True},
             "engine_commit": {"type": "str", "default": ""},
         },
         supports_check_mode=True,

@@ -15,22 +15,12 @@ description:
   - A received file with another sha256 is removed. An incomplete one stays, so that the copy can be resumed.
   - M(ik_llama.pi.gguf_place_info) returns the state without changing anything.
 options:
-  folder:
-    description: Folder of all models of this name.
-    type: path
-    required: true
-  sha256:
-    description: The model's sha256.
-    type: str
-    required: true
-  size:
-    description: Its size in bytes.
-    type: int
-    required: true
   manifest:
     description: Its manifest, to be written next to it.
     type: dict
     required: true
+extends_documentation_fragment:
+  - ik_llama.pi.options.place
 attributes:
   check_mode:
     support: full
@@ -66,7 +56,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import Placement
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import PLACE_OPTIONS, Placement
 
 
 def place(module: AnsibleModule, placement: Placement) -> None:
@@ -85,9 +75,7 @@ def place(module: AnsibleModule, placement: Placement) -> None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "folder": {"type": "path", "required": True},
-            "sha256": {"type": "str", "required": True},
-            "size": {"type": "int", "required": True},
+            **PLACE_OPTIONS,
             "manifest": {"type": "dict", "required": True},
         },
         supports_check_mode=True,

@@ -12,19 +12,8 @@ version_added: "0.2.0"
 description:
   - A model is C(folder/DIGEST.gguf), DIGEST being the first 12 digits of its sha256. It is finished when its manifest
     C(DIGEST.json) exists and a stamp confirms the file. A file whose stamp is right is not read.
-options:
-  folder:
-    description: Folder of all models of this name.
-    type: path
-    required: true
-  sha256:
-    description: The model's sha256.
-    type: str
-    required: true
-  size:
-    description: Its size in bytes.
-    type: int
-    required: true
+extends_documentation_fragment:
+  - ik_llama.pi.options.place
 attributes:
   check_mode:
     support: full
@@ -71,16 +60,12 @@ free_bytes:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import Placement
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import PLACE_OPTIONS, Placement
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            "folder": {"type": "path", "required": True},
-            "sha256": {"type": "str", "required": True},
-            "size": {"type": "int", "required": True},
-        },
+        argument_spec=PLACE_OPTIONS,
         supports_check_mode=True,
     )
     placement = Placement(Path(module.params["folder"]), module.params["sha256"], module.params["size"])

@@ -27,14 +27,6 @@ options:
     type: list
     elements: str
     default: []
-  hub:
-    description: The server of C(hf://) locations.
-    type: str
-    default: https://huggingface.co
-  hub_token:
-    description: Access token for the hub. It is sent to no other server.
-    type: str
-    default: ""
   root:
     description: Folder of all models.
     type: path
@@ -55,6 +47,8 @@ options:
     type: str
     choices: [prepared, published]
     required: true
+extends_documentation_fragment:
+  - ik_llama.pi.options.hub
 attributes:
   check_mode:
     support: full
@@ -123,7 +117,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote_source imp
     SourceError,
     path_facts,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB, is_url
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS, is_url
 
 
 def source_result(params: Mapping[str, Any], check: bool, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -152,11 +146,10 @@ def source_result(params: Mapping[str, Any], check: bool, warn: Callable[[str], 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            **HUB_OPTIONS,
             "what": {"type": "str", "choices": ["source", "imatrix"], "default": "source"},
             "location": {"type": "str", "required": True},
             "sha256": {"type": "list", "elements": "str", "default": []},
-            "hub": {"type": "str", "default": HUB},
-            "hub_token": {"type": "str", "default": "", "no_log": True},
             "root": {"type": "path", "required": True},
             "connections": {"type": "int", "default": 8},
             "rc": {"type": "int", "default": 0},

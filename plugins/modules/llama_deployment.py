@@ -11,17 +11,13 @@ short_description: Build a deployment of llama-server, and move the pointers to 
 description:
   - A deployment is one engine release, one model, one set of arguments and the files that start the server, under an ID
     that is the digest of all of them.
-  - With O(state=built) it is built next to the others. Nothing in service changes.
+  - With O(state=built), which needs O(engine) and O(model), it is built next to the others. Nothing in service changes.
   - With O(state=current) the pointer C(current) and the unit file move to a deployment. The service is not started.
   - With O(state=verified) a deployment is marked as one that has answered, and the verified one before it becomes
     C(previous).
   - With O(state=absent) pointers and deployments are removed. Models and engines stay.
   - M(ik_llama.pi.llama_deployment_info) returns what is there.
 options:
-  root:
-    description: Folder of deployments and pointers.
-    type: path
-    default: /var/lib/llama
   state:
     description: What to reach.
     type: str
@@ -36,12 +32,6 @@ options:
     description: Name of the rollout that this is part of. V(current) and V(verified) keep it.
     type: str
     default: ""
-  engine:
-    description: Pointer to the engine release; needed for V(built).
-    type: path
-  model:
-    description: Pointer to the GGUF; needed for V(built).
-    type: path
   missing:
     description:
       - What an earlier step is to make first, as M(ik_llama.pi.llama_deployment_info) returns it.
@@ -49,22 +39,8 @@ options:
     type: list
     elements: str
     default: []
-  arguments:
-    description: Arguments of llama-server, a list for each flag, without the model.
-    type: list
-    elements: list
-    default: []
-  files:
-    description:
-      - The files of the deployment, text by name. C(run) starts the server in the deployment's folder, where C(engine)
-        and C(model) are; the file with the name of the unit is the systemd unit.
-      - An empty text makes no file.
-    type: dict
-    default: {}
-  unit_path:
-    description: Where the systemd unit belongs.
-    type: path
-    default: /etc/systemd/system/llama-server.service
+extends_documentation_fragment:
+  - ik_llama.pi.options.deployment
 attributes:
   check_mode:
     support: full
@@ -111,6 +87,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment import (
+    DEPLOYMENT_OPTIONS,
     DeploymentError,
     Deployments,
     Inputs,
@@ -143,16 +120,11 @@ def reach(module: AnsibleModule, deployments: Deployments) -> tuple[str, bool, d
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "default": "/var/lib/llama"},
+            **DEPLOYMENT_OPTIONS,
             "state": {"type": "str", "choices": ["built", "current", "verified", "absent"], "default": "built"},
             "id": {"type": "str"},
             "rollout": {"type": "str", "default": ""},
-            "engine": {"type": "path"},
-            "model": {"type": "path"},
             "missing": {"type": "list", "elements": "str", "default": []},
-            "arguments": {"type": "list", "elements": "list", "default": []},
-            "files": {"type": "dict", "default": {}},
-            "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
         },
         required_if=[
             ("state", "built", ["engine", "model"]),

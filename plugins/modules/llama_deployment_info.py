@@ -13,24 +13,10 @@ description:
   - The deployment is the one of O(id); else the one that O(engine), O(model), O(arguments) and O(files) would make;
     else the one to roll back to. That is the verified one where another is in service, else the previous one.
 options:
-  root:
-    description: Folder of deployments and pointers.
-    type: path
-    default: /var/lib/llama
-  unit_path:
-    description: Where the systemd unit belongs.
-    type: path
-    default: /etc/systemd/system/llama-server.service
   id:
     description: ID of a deployment.
     type: str
     default: ""
-  engine:
-    description: Pointer to the engine release.
-    type: path
-  model:
-    description: Pointer to the GGUF.
-    type: path
   release:
     description:
       - ID of the engine release that an earlier step is to make O(engine) name, empty if it is not known yet. Another
@@ -40,15 +26,6 @@ options:
   model_sha256:
     description: The same for the model.
     type: str
-  arguments:
-    description: Arguments of llama-server, a list for each flag, without the model.
-    type: list
-    elements: list
-    default: []
-  files:
-    description: The files of the deployment, text by name.
-    type: dict
-    default: {}
   port:
     description: Port of the API, to find another program that listens there. V(0) asks nothing.
     type: int
@@ -60,6 +37,8 @@ options:
   api_keys_sha256:
     description: sha256 that this file is to have.
     type: str
+extends_documentation_fragment:
+  - ik_llama.pi.options.deployment
 attributes:
   check_mode:
     support: full
@@ -176,7 +155,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import served_at
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment import Deployments, Inputs, release_id
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment import (
+    DEPLOYMENT_OPTIONS,
+    Deployments,
+    Inputs,
+    release_id,
+)
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import port_owner
 
 
@@ -226,15 +210,10 @@ def keys_change(params: dict[str, Any]) -> bool:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "default": "/var/lib/llama"},
-            "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
+            **DEPLOYMENT_OPTIONS,
             "id": {"type": "str", "default": ""},
-            "engine": {"type": "path"},
-            "model": {"type": "path"},
             "release": {"type": "str"},
             "model_sha256": {"type": "str"},
-            "arguments": {"type": "list", "elements": "list", "default": []},
-            "files": {"type": "dict", "default": {}},
             "port": {"type": "int", "default": 0},
             "api_key_file": {"type": "path", "default": "", "no_log": False},
             "api_keys_sha256": {"type": "str", "no_log": True},

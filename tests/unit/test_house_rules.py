@@ -617,6 +617,8 @@ NEAR_MISSES: dict[str, dict[str, str]] = {
         **LAB_MODULE,
         "plugins/filter/documented.yml": "DOCUMENTATION: {}\n",
         "plugins/callback/own_output.py": "",
+        "plugins/doc_fragments/own_options.py": "",
+        "plugins/modules/x.py": "DOCUMENTATION = '{extends_documentation_fragment: ik_llama.pi.own_options.x}'\n",
         "ansible.cfg": "# own_output\ncallbacks_enabled = ik_llama.pi.own_output\n",
         "roles/other/tasks/main.yml": """\
             - ik_llama.pi.own_module:

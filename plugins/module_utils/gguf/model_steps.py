@@ -31,6 +31,15 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import is_
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import make_folder
 
 Warn = Callable[[str], None]
+#: Options of both modules.
+MODEL_OPTIONS: dict[str, Any] = {
+    "root": {"type": "path", "required": True},
+    "name": {"type": "str", "required": True},
+    "recipe_name": {"type": "str", "required": True},
+    "recipe": {"type": "dict", "required": True},
+    "source_sha256": {"type": "list", "elements": "str", "default": []},
+    "engine_root": {"type": "path", "required": True},
+}
 
 
 def model_facts(params: Mapping[str, Any], check: bool, warn: Warn) -> dict[str, Any]:

@@ -22,6 +22,12 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import re
 
 #: Root writes it, the service reads it.
 MODE = 0o644
+#: Options of modules that are about one model on a board.
+PLACE_OPTIONS: dict[str, Any] = {
+    "folder": {"type": "path", "required": True},
+    "sha256": {"type": "str", "required": True},
+    "size": {"type": "int", "required": True},
+}
 
 
 class Placement:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import urllib.parse
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
     GGUFError,
@@ -21,6 +21,11 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, RangeFile, origin, shown
 
 HUB = "https://huggingface.co"
+#: Options of modules that read from a hub.
+HUB_OPTIONS: dict[str, Any] = {
+    "hub": {"type": "str", "default": HUB},
+    "hub_token": {"type": "str", "default": "", "no_log": True},
+}
 
 
 class Source(NamedTuple):

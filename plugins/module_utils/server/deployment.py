@@ -34,6 +34,15 @@ FORMAT = 2
 MANIFEST = "deployment.json"
 #: All that is in the root and belongs to deployments.
 CONTENTS = ("current", "verified", "proven", "previous", "begun", "rollout", "deployments")
+#: Options of modules that are about deployments.
+DEPLOYMENT_OPTIONS: dict[str, Any] = {
+    "root": {"type": "path", "default": "/var/lib/llama"},
+    "unit_path": {"type": "path", "default": "/etc/systemd/system/llama-server.service"},
+    "engine": {"type": "path"},
+    "model": {"type": "path"},
+    "arguments": {"type": "list", "elements": "list", "default": []},
+    "files": {"type": "dict", "default": {}},
+}
 
 
 class DeploymentError(Exception):
