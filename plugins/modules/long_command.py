@@ -46,6 +46,10 @@ options:
   job:
     description: Used by the action plugin.
     type: str
+attributes:
+  check_mode:
+    support: full
+    description: Reports that the command would run, and runs nothing.
 author:
   - ik-llama-pi contributors (!UNKNOWN)
 """
