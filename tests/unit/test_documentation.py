@@ -43,6 +43,16 @@ def constants(path: Path) -> dict[str, Any]:
 MODULES = {path.stem: constants(path) for path in sorted((PLUGINS / "modules").glob("*.py"))}
 
 
+def all_options(documentation: dict[str, Any]) -> dict[str, Any]:
+    """Return a module's options with those of the fragments that it extends."""
+    options = dict(documentation.get("options") or {})
+    for fragment in documentation.get("extends_documentation_fragment", []):
+        file, _dot, group = fragment.removeprefix(PREFIX).partition(".")
+        fragments = importlib.import_module(f"ansible_collections.ik_llama.pi.plugins.doc_fragments.{file}")
+        options |= yaml.safe_load(getattr(fragments.ModuleDocFragment, group.upper()))["options"]
+    return options
+
+
 def tasks() -> Iterator[Any]:
     """Yield each task with a module of ours in an example of a module or filter."""
     for name, documented in MODULES.items():
@@ -77,7 +87,7 @@ def test_an_example_uses_full_names_and_options_that_exist(task: dict[str, Any])
     assert len(modules) == 1, task
     module = modules[0].removeprefix(PREFIX)
     if module != modules[0]:
-        options = MODULES[module]["DOCUMENTATION"]["options"]
+        options = all_options(MODULES[module]["DOCUMENTATION"])
         used = set(task[modules[0]] or {})
         assert used <= set(options)
         assert {name for name, option in options.items() if option.get("required")} <= used
