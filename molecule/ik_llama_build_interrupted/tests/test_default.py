@@ -74,12 +74,15 @@ def kill_in(program: str, option: str, reached: Callable[[], bool] = lambda: Tru
 
 def kill_when(run: subprocess.Popen[str], reached: Callable[[], bool], command: bool = True) -> int:
     """Kill Ansible with all that it started, and as a power cut would the detached command too. Return its process."""
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < deadline, "the step was not reached"
-        assert run.poll() is None, "the build ended before"
-        time.sleep(0.005)
-    os.killpg(run.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 180  # other scenarios run at the same time
+    try:
+        while not reached():
+            assert time.monotonic() < deadline, "the step was not reached"
+            assert run.poll() is None, "the build ended before"
+            time.sleep(0.005)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
     pid = int(job().get("pid", 0))
     if command and pid:
         with contextlib.suppress(ProcessLookupError):
