@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine.build import ignored_options, unused_options
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import engine_checks, engine_plan
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.hosts import fact
 
 
 def engine_ignored_options(cmake_output: str, options: dict[str, str]) -> list[str]:
@@ -33,9 +34,9 @@ def requests_of(hosts: Iterable[str], hostvars: Any) -> list[dict[str, Any]]:
     return [request for request in found if request]
 
 
-def fact(hostvars: Any, host: str, name: str) -> Any:
-    """Return a fact of a host, None where it has none. Before the first play there are no facts at all."""
-    return hostvars[host].get(name) if host in hostvars else None
+def engine_requests(hostvars: Any, build_host: str) -> list[dict[str, Any]]:
+    """Return what hosts ask a build host for, one for each digest."""
+    return engine_plan.merge_requests(requests_of(dict.fromkeys([*hostvars, "localhost"]), hostvars), build_host)
 
 
 class FilterModule:
@@ -49,9 +50,9 @@ class FilterModule:
             "engine_hosts_that_ask": engine_hosts_that_ask,
             "engine_ignored_options": engine_ignored_options,
             "engine_install_problems": engine_checks.install_problems,
-            "engine_merge_requests": engine_plan.merge_requests,
             "engine_plan_releases": engine_plan.plan_releases,
             "engine_request_problems": engine_checks.request_problems,
+            "engine_requests": engine_requests,
             "engine_wanted": engine_plan.wanted,
             "engine_with_digest": engine_plan.with_digest,
         }

@@ -3,14 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import fleet, fleet_status
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.hosts import fact
+
+
+def hosts_with_changes(hosts: Iterable[str], hostvars: Any, plan: str) -> list[str]:
+    """Return the hosts whose plan has a change, and those that have no plan yet.
+
+    hosts: names. hostvars: Ansible's. plan: name of the fact, for example `pi_base_plan`.
+    """
+    plans = {host: fact(hostvars, host, plan) for host in hosts}
+    return [host for host, found in plans.items() if not found or found.get("change")]
 
 
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
+            "hosts_with_changes": hosts_with_changes,
             "rolling_batches": fleet.rolling_batches,
             "rolling_failures": fleet.rolling_failures,
             "serve_summary": fleet.serve_summary,

@@ -117,3 +117,14 @@ def test_hosts_of_a_play_are_read_from_facts(plugin: Any) -> None:
     # As in --syntax-check: nothing is known yet.
     assert engine.engine_build_hosts(["pi-01", "localhost"], {}) == []
     assert engine.engine_hosts_that_ask(["pi-01", "localhost"], {}) == []
+
+
+def test_hosts_whose_names_differ_in_punctuation_get_their_own_requests(plugin: Any) -> None:
+    hostvars: dict[str, Any] = {
+        "pi-01": {"ik_llama_build_request": request("pi-01", build_host="pc-1")},
+        "pi-02": {"ik_llama_build_request": request("pi-02", build_host="pc_1")},
+        "pc-1": {},
+        "pc_1": {},
+    }
+    (found,) = plugin("filter", "engine").engine_requests(hostvars, "pc_1")
+    assert found["wanted_by"] == ["pi-02"]

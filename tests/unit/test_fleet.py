@@ -16,6 +16,14 @@ def test_one_board_then_half_of_the_rest(boards: int, batches: list[int]) -> Non
     assert fleet.rolling_batches(boards) == batches
 
 
+def test_a_play_leaves_out_hosts_whose_plan_has_no_change(plugin: Any) -> None:
+    hostvars = {"a": {"pi_base_plan": {"change": True}}, "b": {"pi_base_plan": {"change": False}}, "c": {}}
+    hosts_with_changes = plugin("filter", "fleet").hosts_with_changes
+    assert hosts_with_changes("abc", hostvars, "pi_base_plan") == ["a", "c"]
+    # Before the first play nothing is known.
+    assert hosts_with_changes("abc", {}, "pi_base_plan") == ["a", "b", "c"]
+
+
 def test_who_failed_before_the_turn_of_a_batch() -> None:
     play = ["a", "b", "c"]
     said: dict[str, Any] = {"a": {"serve_outcome": "serves"}, "b": {"serve_failure": "no"}, "c": {}}
