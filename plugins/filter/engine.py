@@ -49,6 +49,7 @@ class FilterModule:
             "engine_host_problems": engine_checks.host_problems,
             "engine_hosts_that_ask": engine_hosts_that_ask,
             "engine_ignored_options": engine_ignored_options,
+            "engine_install_plan": engine_plan.install_plan,
             "engine_install_problems": engine_checks.install_problems,
             "engine_plan_releases": engine_plan.plan_releases,
             "engine_request_problems": engine_checks.request_problems,

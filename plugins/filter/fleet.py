@@ -10,13 +10,13 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils import fleet, fleet_st
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.hosts import fact
 
 
-def hosts_with_changes(hosts: Iterable[str], hostvars: Any, plan: str) -> list[str]:
+def hosts_with_changes(hosts: Iterable[str], hostvars: Any, plan: str, key: str = "change") -> list[str]:
     """Return the hosts whose plan has a change, and those that have no plan yet.
 
-    hosts: names. hostvars: Ansible's. plan: name of the fact, for example `pi_base_plan`.
+    hosts: names. hostvars: Ansible's. plan: name of the fact, for example `pi_base_plan`. key: what is true in it.
     """
     plans = {host: fact(hostvars, host, plan) for host in hosts}
-    return [host for host, found in plans.items() if not found or found.get("change")]
+    return [host for host, found in plans.items() if not found or found.get(key)]
 
 
 class FilterModule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
@@ -82,3 +83,31 @@ def without_plan(requests: list[dict[str, Any]], plans: dict[str, Any]) -> list[
         if request["build_host"] not in plans:
             asking.setdefault(request["build_host"], request["host"])
     return list(asking.values())
+
+
+def install_plan(
+    looked: Mapping[str, Any], request: Mapping[str, Any], build_plan: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return `ik_llama_install_plan` of a host; the README of role `ik_llama_install` says what is in it.
+
+    looked: what module `engine_release_info` returned on the host. request: its `ik_llama_build_request`.
+    build_plan: `ik_llama_build_plan` of its build host.
+    """
+    (offer,) = (release for release in build_plan["releases"] if request["digest"] in release["digests"])
+    (here,) = looked["releases"]
+    finished = here["state"] == "finished"
+    waits = not finished and offer["state"] != "finished"
+    return {
+        "inputs": {"request": request, "offer": offer},
+        "id": offer["id"],
+        "commit": offer["commit"],
+        "build_host": request["build_host"],
+        "build_root": offer["root"],
+        "root": here["root"],
+        "state": here["state"],
+        "current": here["current"],
+        "waits_for_build": waits,
+        "buildable": build_plan["in_this_run"] or not waits,
+        "release": here["release"],
+        "change": not finished or here["current"] != offer["id"],
+    }

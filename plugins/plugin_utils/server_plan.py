@@ -39,6 +39,8 @@ def server_plan(found: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str
         **{name: found[name] for name in KEPT},
         **{name: served[name] for name in ("url", "address", "alias", "api_key_file")},
         "port": int(served["port"]),
+        # Owner and mode of API keys are set each time.
+        "prepare": not found["serves"] or bool(served["api_key_file"]),
     }
 
 
@@ -53,6 +55,7 @@ def activated(plan: Mapping[str, Any], rollout: str) -> dict[str, Any]:
         "serves": True,
         "change": False,
         "keys_change": False,
+        "prepare": False,
     }
 
 
