@@ -38,8 +38,8 @@ def test_a_run_with_nothing_to_do_has_few_tasks(play: Any) -> None:
     counted = {name: counts for name, counts in stats(run.stdout).items() if name in BOARDS}
     assert sorted(counted) == sorted(BOARDS)
     assert not any(counts["changed"] for counts in counted.values()), counted
-    # Each role that a play calls checks its arguments, and each preflight publishes a plan.
-    assert max(counts["ok"] for counts in counted.values()) <= 35, counted
+    # Five preflights, each of which checks its arguments and publishes a plan, and what serves.
+    assert max(counts["ok"] + counts["skipped"] for counts in counted.values()) <= 25, counted
 
 
 def test_check_mode_reports_another_model_and_neither_makes_it_nor_tries_the_old_one(
