@@ -5,6 +5,7 @@ They run one after the other on one board, which serves the whole model again af
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,11 +22,13 @@ SERVER = "/opt/ik_llama/current/bin/llama-server"
 @pytest.fixture
 def site(play: Any) -> Callable[..., Any]:
     """Run site.yml on the board that faults are made on."""
+    return functools.partial(play, "site.yml", "--limit", "pi-04,localhost")
 
-    def run(*arguments: str) -> Any:
-        return play("site.yml", "--limit", "pi-04,localhost", *arguments)
 
-    return run
+@pytest.fixture
+def serve(play: Any) -> Callable[..., Any]:
+    """Run serve.yml on it, which neither looks at the engine nor at the model."""
+    return functools.partial(play, "playbooks/serve.yml", "--limit", "pi-04")
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +71,8 @@ def test_server_that_cannot_start_for_a_while(board: Any, asked: Any) -> None:
     assert asked(board, 8080) == LETTERS
 
 
-def test_server_hangs(board: Any, site: Any, asked: Any, outage: Any) -> None:
-    run = site("-e", "llama_server_watchdog_seconds=8")
+def test_server_hangs(board: Any, serve: Any, asked: Any, outage: Any) -> None:
+    run = serve("-e", "llama_server_watchdog_seconds=8")
     assert run.returncode == 0, run.stdout
     before = pid(board)
     with outage(board) as seconds:
@@ -79,7 +82,7 @@ def test_server_hangs(board: Any, site: Any, asked: Any, outage: Any) -> None:
     assert pid(board) != before
     assert "Watchdog timeout" in board.check_output("journalctl -u llama-server -n 5000 --no-pager")
     assert 4 < seconds[0] < 25
-    assert site().returncode == 0
+    assert serve().returncode == 0
 
 
 def test_model_file_deleted(board: Any, site: Any, asked: Any, outage: Any) -> None:
@@ -145,7 +148,7 @@ def test_port_taken(board: Any, site: Any, outage: Any) -> None:
         board.check_output("systemctl stop squatter")
 
 
-def test_disk_full(board: Any, site: Any, outage: Any) -> None:
+def test_disk_full(board: Any, serve: Any, outage: Any) -> None:
     before = pid(board)
     folder = "/var/lib/llama/deployments"
     board.check_output(
@@ -154,7 +157,7 @@ def test_disk_full(board: Any, site: Any, outage: Any) -> None:
     )
     try:
         with outage(board) as seconds:
-            run = site("-e", "llama_server_context=8192")
+            run = serve("-e", "llama_server_context=8192")
         assert run.returncode == 2
         assert unnamed(refused(run.stdout, "pi-04"), folder.rpartition("/")[0], "No space left on device") == []
         assert "Traceback" not in run.stdout
@@ -164,13 +167,13 @@ def test_disk_full(board: Any, site: Any, outage: Any) -> None:
         board.check_output(f"umount {folder}; rm -r /run/kept")
 
 
-def test_pointer_that_cannot_be_moved(board: Any, site: Any, outage: Any) -> None:
+def test_pointer_that_cannot_be_moved(board: Any, serve: Any, outage: Any) -> None:
     before, key = pid(board), board.check_output("readlink /var/lib/llama/current").rpartition("/")[2]
     in_the_way = "/var/lib/llama/.current.new"
     board.check_output(f"mkdir {in_the_way}")
     try:
         with outage(board) as seconds:
-            run = site("-e", "llama_server_context=8192")
+            run = serve("-e", "llama_server_context=8192")
         assert run.returncode == 2
         assert unnamed(facts(run.stdout, "pi-04")["serve_failure"], key, in_the_way, "Is a directory") == []
         assert pid(board) == before
@@ -179,12 +182,12 @@ def test_pointer_that_cannot_be_moved(board: Any, site: Any, outage: Any) -> Non
         board.check_output(f"rmdir {in_the_way}")
 
 
-def test_neither_the_new_nor_the_old_one_starts(board: Any, site: Any) -> None:
+def test_neither_the_new_nor_the_old_one_starts(board: Any, serve: Any) -> None:
     script = board.check_output("readlink -f /var/lib/llama/current/run")
     key = board.check_output("readlink /var/lib/llama/current").rpartition("/")[2]
     board.check_output(f"cp -p {script} /run/kept && printf '#!/bin/sh\\necho no paper; exit 1\\n' > {script}")
     try:
-        run = site("-e", '{"llama_server_extra": ["--chat-template", "{{ \'{{ messages[0].content }} hijk\' }}"]}')
+        run = serve("-e", '{"llama_server_extra": ["--chat-template", "{{ \'{{ messages[0].content }} hijk\' }}"]}')
         assert run.returncode == 2
         failure = facts(run.stdout, "pi-04")["serve_failure"]
         assert unnamed(failure, "pi-04", key) == []
