@@ -74,10 +74,6 @@ journal:
   returned: always
   type: list
   elements: str
-waited:
-  description: Seconds until the server was ready.
-  returned: when it is ready
-  type: float
 """
 
 import json
@@ -137,8 +133,8 @@ class Server:
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return dict(json.load(response))
 
-    def wait(self) -> float:
-        """Return the seconds until /health said yes. Fail when the time is over, or the service gave up."""
+    def wait(self) -> None:
+        """Wait until /health says yes. Fail when the time is over, or the service gave up."""
         begun = time.monotonic()
         first = self.process()
         if first.get("ActiveState") not in ("active", "activating"):
@@ -149,7 +145,7 @@ class Server:
             waited = time.monotonic() - begun
             try:
                 self.get("/health", None, 3)
-                return waited
+                return
             except urllib.error.HTTPError as error:
                 last = f"HTTP {error.code}"  # 503 while the model is loaded
             except (OSError, ValueError) as error:
@@ -192,7 +188,8 @@ def main() -> None:
         supports_check_mode=True,
     )
     server = Server(module)
-    result: dict[str, Any] = {"changed": False, "waited": round(server.wait(), 2)}
+    server.wait()
+    result: dict[str, Any] = {"changed": False}
     if module.params["question"]:
         reply = server.ask()
         result["answer"], result["tokens_per_second"] = reply.answer, reply.speed
