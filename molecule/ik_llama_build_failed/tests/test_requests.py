@@ -25,12 +25,12 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create the stand-in with parts that compile at once."""
+    """Create the stand-in."""
     folder = tmp_path_factory.mktemp("stand_in")
     for name in ("CMakeLists.txt", "main.cpp"):
         shutil.copy(SOURCE / name, folder)
     for number in range(PARTS):
-        (folder / f"part{number}.cpp").write_text(f"bool part_{number}(const char * text) {{ return text; }}\n")
+        (folder / f"part{number}.cpp").write_text((SOURCE / "part.cpp.in").read_text().replace("NUMBER", str(number)))
     git = ["git", "-C", str(folder), "-c", "user.name=stand-in", "-c", "user.email=stand-in@localhost"]
     for words in (["init", "-q", "-b", "main"], ["add", "--all"], ["commit", "-q", "--message=Works"]):
         subprocess.run([*git, *words], check=True)

@@ -11,7 +11,7 @@ from runs import shown
 def test_a_board_can_be_the_quantizer(board: Any, run_playbook: Any) -> None:
     run = run_playbook("molecule/ik_llama_install/quantize.yml")
     assert run.returncode == 0, shown(run.stdout)
-    manifest = json.loads(board.check_output("cat /srv/models/alphabet/rpi5-16gb-card.json"))
+    manifest = json.loads(board.check_output("cat /srv/models/alphabet/q8_0.json"))
     # The recipe's pointer names the manifest, next to the model.
-    pointer = board.check_output("readlink -f /srv/models/alphabet/rpi5-16gb-card.json")
+    pointer = board.check_output("readlink -f /srv/models/alphabet/q8_0.json")
     assert board.file(pointer.replace(".json", ".gguf")).size == manifest["size"]
