@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 #: What a run needs in its environment to be read here.
 JSONL = {"ANSIBLE_STDOUT_CALLBACK": "ansible.posix.jsonl", "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_JSON_INDENT": "0"}
 EVENTS = {f"v2_runner_on_{outcome}": outcome for outcome in ("ok", "failed", "skipped", "unreachable")}
+
+
+class Background(subprocess.Popen[str]):
+    """A run during which the test goes on. It prints into a file: a pipe that nobody reads stops it at 64 KiB."""
+
+    def __init__(self, command: Sequence[str], folder: Path) -> None:
+        self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it is open as long as the run)
+        super().__init__(
+            command, cwd=folder, env={**os.environ, **JSONL}, stdout=self.output, stderr=subprocess.STDOUT, text=True
+        )
+
+    def ended(self, seconds: float = 300) -> str:
+        """Return all that it printed until its end."""
+        self.wait(seconds)
+        self.output.seek(0)
+        return self.output.read()
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from conftest import BOARDS, INVENTORY, PROJECT
 from naming import named, unnamed
-from runs import JSONL, facts, failures, refused, results, shown, stats
+from runs import Background, facts, failures, refused, results, shown, stats
 
 CURRENT = "/var/lib/llama/current"
 #: The real server, whose chat template lets the model go on after another letter.
@@ -204,21 +204,15 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
     # Connections of earlier runs would be waited for.
     fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
     command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
-    with subprocess.Popen(
-        [*command, "-e", "ansible_timeout=5", *options],
-        cwd=PROJECT,
-        env={**os.environ, **JSONL},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as controller:
-        deadline = time.monotonic() + 300  # other scenarios run at the same time
+    with Background([*command, "-e", "ansible_timeout=5", *options], PROJECT) as controller:
+        deadline = time.monotonic() + 120
         runs = "readlink /proc/$(systemctl show -P MainPID llama-server)/cwd"
         while board.run(runs).stdout.strip() in ("", f"/var/lib/llama/{before['pi-01'][0]}"):
             assert time.monotonic() < deadline
             time.sleep(0.2)
         time.sleep(3)  # it is asked now
         podman("kill", f"{fleet.variable('localhost', 'lab_host_instance')}-pi-01")
-        output = controller.communicate(timeout=180)[0]
+        output = controller.ended(180)
     fleet.restart("pi-01")
     assert controller.returncode == 2, output
     first, second = facts(output, "pi-01"), facts(output, "pi-02")

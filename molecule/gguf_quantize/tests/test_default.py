@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Hea
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import read_imatrix
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, plain, predict, quantize_argv
 from naming import unnamed
-from runs import JSONL, facts, failures, refused, results, shown, stats, warnings
+from runs import JSONL, Background, facts, failures, refused, results, shown, stats, warnings
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -194,26 +194,17 @@ def test_modes(manifest: dict[str, Any]) -> None:
     assert POINTER.stat().st_mode & 0o777 == 0o644
 
 
-def start(*variables: str) -> subprocess.Popen[str]:
+def start(*variables: str) -> Background:
     """Run converge.yml with other variables."""
-    return subprocess.Popen(
+    return Background(
         [
             "ansible-playbook",
             f"--inventory={PROJECT}/lab/inventory/containers.yml",
             *(f"--extra-vars={variable}" for variable in variables),
             str(PROJECT / "molecule/gguf_quantize/converge.yml"),
         ],
-        cwd=PROJECT,
-        env={**os.environ, **JSONL},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        PROJECT,
     )
-
-
-def ended(run: subprocess.Popen[str]) -> str:
-    """All it said until its end."""
-    return run.communicate(timeout=300)[0]
 
 
 def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path) -> None:
@@ -224,7 +215,7 @@ def test_a_recipe_that_the_engine_does_not_follow(tmp_path: Path) -> None:
     (tmp_path / "rpi5-16gb-card.yml").write_text(yaml.safe_dump(recipe))
     before = os.readlink(POINTER)
     run = start(f"only={tmp_path}/rpi5-16gb-card.yml")
-    said = ended(run)
+    said = run.ended()
     assert run.returncode != 0
     doubts = ("engine[0]", "blk.*.attn_v.weight", 3, "iq5_k", "iq4_k")
     assert any(not unnamed(warning, *doubts) for warning in warnings(said)), said
@@ -246,18 +237,18 @@ def test_killed_while_it_quantizes(tmp_path: Path) -> None:
     for _ in range(12000):
         if (job / "job.json").exists() and list(FOLDER.glob("*.gguf.part")):
             break
-        assert run.poll() is None, ended(run)
+        assert run.poll() is None, run.ended()
         time.sleep(0.01)
     group = json.loads((job / "job.json").read_text())["pid"]
     os.killpg(group, signal.SIGSTOP)
     second = start(variable, "gguf_quantize_threads=2")
-    (busy,) = failures(ended(second)).values()
+    (busy,) = failures(second.ended()).values()
     assert second.returncode != 0
     assert (busy.action, busy.data["code"]) == ("long_command", "busy")
     assert unnamed(busy.data["msg"], group, job) == []
     os.killpg(group, signal.SIGCONT)
     os.killpg(group, signal.SIGKILL)
-    (killed,) = failures(ended(run)).values()
+    (killed,) = failures(run.ended()).values()
     assert run.returncode != 0
     assert (killed.action, killed.data["code"]) == ("long_command", "killed")
     assert {path.name for path in FOLDER.glob("*.gguf")} == {read_manifest(name)["file"] for name in TYPES}
@@ -265,7 +256,7 @@ def test_killed_while_it_quantizes(tmp_path: Path) -> None:
     assert len(list(FOLDER.glob("*.gguf.part"))) == 1
 
     shown = start(variable, "gguf_quantize_threads=1")
-    again = ended(shown)
+    again = shown.ended()
     assert shown.returncode == 0, again
     made = json.loads((FOLDER / "other.json").read_text())
     assert made["types"]["blk.0.ffn_up_shexp.weight"] == "q6_K"
@@ -275,7 +266,7 @@ def test_killed_while_it_quantizes(tmp_path: Path) -> None:
 
 def test_a_second_run_changes_nothing_and_its_plan_says_so() -> None:
     run = start("only=rpi5-16gb-card")
-    output = ended(run)
+    output = run.ended()
     assert run.returncode == 0, output
     assert stats(output)["localhost"]["changed"] == 0
     manifest = read_manifest("rpi5-16gb-card")
@@ -297,7 +288,7 @@ def test_a_model_of_an_earlier_version_is_not_made_again() -> None:
     path.write_text(json.dumps({("key" if name == "id" else name): value for name, value in manifest.items()}))
     POINTER.unlink()
     run = start("only=rpi5-16gb-card")
-    output = ended(run)
+    output = run.ended()
     path.write_text(text)
     assert run.returncode == 0, output
     assert not [result for result in results(output, "long_command") if result.outcome == "ok"]
@@ -307,7 +298,7 @@ def test_a_model_of_an_earlier_version_is_not_made_again() -> None:
 
 def test_a_wrong_variable_is_named_with_its_value() -> None:
     run = start("only=rpi5-16gb-card", "gguf_quantize_connections=99", "gguf_quantize_threads=-1")
-    output = ended(run)
+    output = run.ended()
     assert run.returncode != 0
     wanted = ("localhost", "gguf_quantize_connections", 99, "gguf_quantize_threads", -1)
     assert unnamed(refused(output), *wanted) == []

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
 from naming import unnamed
-from runs import JSONL, failures, refused
+from runs import Background, failures, refused
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -41,22 +41,14 @@ def sha256(name: str) -> str:
     return hashlib.sha256((FOLDER / "served" / name).read_bytes()).hexdigest()
 
 
-def start(**variables: str) -> subprocess.Popen[str]:
+def start(**variables: str) -> Background:
     """Run the role with other variables than converge.yml has."""
-    extra = ["--extra-vars", json.dumps({"name_of_model": "another", **variables})]
-    return subprocess.Popen(
-        COMMAND + extra,
-        cwd=PROJECT,
-        env={**os.environ, **JSONL},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return Background([*COMMAND, "--extra-vars", json.dumps({"name_of_model": "another", **variables})], PROJECT)
 
 
-def shown(run: subprocess.Popen[str]) -> str:
+def shown(run: Background) -> str:
     """All it said until its end."""
-    said, _ = run.communicate(timeout=300)
+    said = run.ended()
     assert TOKEN not in said
     return said
 
