@@ -77,7 +77,9 @@ power-cuts: dev ## Cut a virtual Pi's power at ten random moments, and see what 
 	@ansible-playbook -i lab/inventory/virtual.yml lab/playbooks/up.yml
 	@tests/bench/power_cuts.py
 
-test: lint unit molecule ## All tests
+test: ## All tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint unit
+	@$(MAKE) --no-print-directory molecule
 
 lint: dev ## ansible-lint, yamllint, ruff, mypy, changelog fragments, workflows
 	@ruff check .
