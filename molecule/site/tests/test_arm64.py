@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runs import shown
+from runs import results, shown
 
 
 def test_metrics(board: Any, run_playbook: Any) -> None:
@@ -27,3 +27,14 @@ def test_gateway(board: Any, run_playbook: Any, asked: Any, tmp_path: Path) -> N
     assert run.returncode == 0, shown(run.stdout)
     assert board.service("llama-gateway").is_running
     assert asked(board, 8443) == "abcdefghijkl"
+
+
+def test_forecast(board: Any, run_playbook: Any, tmp_path: Path) -> None:
+    """The board is asked what it is."""
+    wanted = ("-e", "fleet_forecast_ask=true", "-e", f"fleet_forecast_folder={tmp_path}")
+    run = run_playbook("playbooks/plan.yml", *wanted, "--limit", "pi-01,localhost")
+    assert run.returncode == 0, shown(run.stdout)
+    (found,) = json.loads((tmp_path / "forecast.json").read_text())["boards"]
+    (answer,) = results(run.stdout, "board_facts")
+    assert (found["names"], found["asked"]) == (["pi-01"], True)
+    assert found["memory_mib"] == answer.data["ansible_facts"]["pi_base_board"]["memory_mib"]
