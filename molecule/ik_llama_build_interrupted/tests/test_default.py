@@ -20,7 +20,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 ROOT = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "engine"
 CONVERGE = "molecule/shared/stand_in_converge.yml"
 JOB = ROOT / "build/job"
-PARTS = 9  # source files of the stand-in
+PARTS = 5  # source files of the stand-in
 
 
 def job() -> dict[str, Any]:
