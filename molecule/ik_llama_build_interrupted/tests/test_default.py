@@ -31,10 +31,10 @@ def job() -> dict[str, Any]:
 
 
 def steps() -> int:
-    """How many compile steps ninja has noted as done; a log may go while it is looked for, with its build folder."""
+    """How many compile steps ninja has noted as done; the build folder may go while a log is looked for."""
     done = 0
-    for log in ROOT.glob("build/*/tree/.ninja_log"):
-        with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):
+        for log in ROOT.glob("build/*/tree/.ninja_log"):
             done += sum(".cpp.o" in line for line in log.read_text().splitlines())
     return done
 
@@ -96,9 +96,13 @@ def finish(option: str) -> tuple[str, int]:
     most = 0
     with tempfile.TemporaryFile("w+") as out:
         run = start(option, out)
-        while run.poll() is None:
-            most = max(most, steps())
-            time.sleep(0.005)
+        try:
+            while run.poll() is None:
+                most = max(most, steps())
+                time.sleep(0.005)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
         out.seek(0)
         text = out.read()
     assert run.returncode == 0, text
