@@ -96,7 +96,7 @@ def test_it_serves_after_a_restart_of_the_board(fleet: Any, board: Any, asked: A
 
 def test_removing_leaves_only_what_is_to_be_kept(board: Any, run_playbook: Any) -> None:
     """The last test: after it the board serves no more."""
-    run = run_playbook("playbooks/remove.yml", "--limit", "pi-01", "-e", '{"keep": ["engine"]}')
+    run = run_playbook("playbooks/remove.yml", "--limit", "pi-01", "-e", '{"keep": ["engine", "board"]}')
     assert run.returncode == 0, run.stdout
     for path in (ROOT, "/etc/systemd/system/llama-server.service", "/etc/llama-server"):
         assert not board.file(path).exists, path
