@@ -47,9 +47,9 @@ def test_firmware_is_configured_and_what_was_there_stays(board: Any) -> None:
 
 def test_nothing_to_do_is_few_tasks_and_every_warning_once(run_playbook: Any) -> None:
     output = run_playbook("molecule/pi_base/converge.yml").stdout
-    # The arguments, the inclusion of preflight, the facts, what they mean (two tasks), and the plan.
+    # The arguments, the inclusion of preflight, the facts, what they mean, and the plan.
     counts = stats(output)["pi-01"]
-    assert (counts["ok"], counts["changed"]) == (6, 0)
+    assert (counts["ok"], counts["changed"]) == (5, 0)
     lines = shown(output, "pi-01", "ok").splitlines()
     for names in (["under-voltage"], ["throttled"], ["config.txt", "pi_base_allow_reboot"]):
         assert len([line for line in lines if not unnamed(line, "pi-01", *names)]) == 1, (names, lines)
