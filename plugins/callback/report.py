@@ -18,9 +18,9 @@ description:
   - Output appears line by line, also where it goes into a file or a pipe.
   - Without it Ansible's own output appears, and nothing else is different.
 notes:
-  - The table is made from per-host statistics. A playbook publishes them with M(ansible.builtin.set_stats),
-    C(per_host=true), as C(ik_llama_pi_serving), a dictionary of C(model), C(url), C(api_key) (whether a key is needed)
-    and C(ssh) (the command that logs in to the board, or an empty string).
+  - The table is made from a statistic that a playbook publishes with M(ansible.builtin.set_stats) as
+    C(ik_llama_pi_serving). It has for each board C(model), C(url), C(api_key) (whether a key is needed) and C(ssh) (the
+    command that logs in to the board, or an empty string).
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -39,7 +39,7 @@ from ansible import constants
 from ansible.playbook.task_include import TaskInclude
 from ansible.plugins.callback.default import CallbackModule as Default
 
-#: Name of the per-host statistic that the table is made from.
+#: Name of the statistic that the table is made from.
 SERVING = "ik_llama_pi_serving"
 #: What Ansible writes before the message of a task; messages that quote another one have it within.
 _PREFIX = re.compile(r"(?<!\S)(?:Task|Action|Module) failed: ")
@@ -275,8 +275,8 @@ class CallbackModule(Default):
         self._failures, self._unreachable = {}, {}
         if causes:
             self._show_causes(causes)
-        elif serving := {host: data[SERVING] for host, data in sorted(stats.custom.items()) if SERVING in data}:
-            self._show_table(serving)
+        elif serving := stats.custom.get("_run", {}).get(SERVING):
+            self._show_table(dict(sorted(serving.items())))
 
     def _show_the_rest(self) -> None:
         """Show what nothing has shown yet, where the run ended before its end."""

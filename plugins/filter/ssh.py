@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -65,12 +65,24 @@ def serving(served: Mapping[str, str], host: Mapping[str, Any]) -> dict[str, Any
     }
 
 
+def serving_boards(hosts: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return `serving` of each board, by its name, without those that a rollout left out or took back.
+
+    hosts: their variables, with the plan of role `llama_server`.
+    """
+    return {
+        str(host["inventory_hostname"]): serving(host["llama_server_plan"], host)
+        for host in hosts
+        if not host["llama_server_plan"]["change"] or host.get("serve_outcome")
+    }
+
+
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "rsync_shell": rsync_shell,
             "rsync_address": rsync_address,
-            "serving": serving,
+            "serving_boards": serving_boards,
             "ssh_command": ssh_command,
             "ssh_login": ssh_login,
         }

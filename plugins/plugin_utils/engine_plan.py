@@ -107,7 +107,7 @@ def install_plan(
         "state": here["state"],
         "current": here["current"],
         "waits_for_build": waits,
-        "buildable": build_plan["in_this_run"] or not waits,
+        "build_host_left_out": waits and not build_plan["in_this_run"],
         "release": here["release"],
         "change": not finished or here["current"] != offer["id"],
     }

@@ -260,9 +260,9 @@ SERVING: dict[str, Any] = {"model": "m", "url": "http://10.0.0.1:8080", "api_key
 def test_a_run_that_works_ends_with_what_serves(play: Play) -> None:
     publish = {
         "ansible.builtin.set_stats": {
-            "per_host": True,
-            "data": {"ik_llama_pi_serving": {**SERVING, "url": "http://{{ inventory_hostname }}:8080"}},
-        }
+            "data": {"ik_llama_pi_serving": {name: {**SERVING, "url": f"http://{name}:8080"} for name in ("b", "a")}}
+        },
+        "run_once": True,
     }
     run = play([publish], hosts=("a", "b"))
     assert run.returncode == 0

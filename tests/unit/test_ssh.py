@@ -65,5 +65,15 @@ def test_where_a_board_is_asked_from_here(ssh: Any, served: dict[str, str], host
     assert said["ssh"].split() == ["ssh", "-p", "2201", f"pi@{host.get('ansible_host', 'pi-01')}"]
 
 
+def test_a_board_that_a_rollout_left_out_is_not_in_the_table(ssh: Any) -> None:
+    served = {"url": "http://127.0.0.1:8080", "address": "127.0.0.1", "alias": "m", "api_key_file": ""}
+    hosts = [
+        {"inventory_hostname": "same", "llama_server_plan": {**served, "change": False}},
+        {"inventory_hostname": "changed", "llama_server_plan": {**served, "change": True}, "serve_outcome": "serves"},
+        {"inventory_hostname": "left-out", "llama_server_plan": {**served, "change": True}},
+    ]
+    assert list(ssh.serving_boards(hosts)) == ["same", "changed"]
+
+
 def test_no_login_to_this_machine(ssh: Any) -> None:
     assert ssh.ssh_login({"inventory_hostname": "a", "ansible_connection": "local"}) == ""
