@@ -9,14 +9,12 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.progress import remaining
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import following
 
 display = Display()
 
 # The command goes on without the connection; give a board time to come back.
 PATIENCE = 300.0
-# Lines of the log in the message of a command that failed; the result has more of them.
-SHOWN = 12
 
 
 class ActionModule(ActionBase):
@@ -31,57 +29,20 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         host = task_vars.get("inventory_hostname", "")
         args = dict(self._task.args)
-        log = f"{args.get('directory')}/log"
         if self._task.check_mode:
-            return {
-                "changed": True,
-                "rc": 0,
-                "log": log,
-                "tail": [],
-                "seconds": 0.0,
-                "cpu_seconds": 0.0,
-                "attached": False,
-                "msg": f"{args.get('name')}: would run",
-            }
+            return following.check_result(args.get("name", ""), args.get("directory", ""))
+
+        def say(text: str) -> None:
+            display.display(f"{host}: {args['name']}: {text}")
 
         seen = self._execute_module(module_args={**args, "phase": "start"}, task_vars=task_vars)
         attached = seen.get("attached", False)
-        if attached:
-            display.display(f"{host}: {args['name']}: already running, attached")
-        elif args.get("expect") and not seen.get("finished", True):
-            display.display(f"{host}: {args['name']}: started; {args['expect']}")
-        shown, shown_at = -100, time.monotonic()
-        reached, reached_at = "", 0.0
-        while "finished" in seen and not seen["finished"]:
-            progress = seen["progress"]
-            now = time.monotonic()
-            if progress and progress["text"] != reached:
-                reached, reached_at = progress["text"], seen["elapsed"]
-            if progress and (progress["percent"] >= shown + 10 or now - shown_at > 60):
-                shown, shown_at = progress["percent"], now
-                left = remaining(progress["percent"], reached_at, seen["elapsed"] - reached_at)
-                text = ", ".join(part for part in (progress["text"], left) if part)
-                display.display(f"{host}: {args['name']}: {text}")
-            elif not progress and now - shown_at > 60:
-                shown_at = now
-                display.display(f"{host}: {args['name']}: running for {seen['elapsed'] / 60:.0f} min")
-            seen = self._look({**args, "phase": "poll", "job": seen["job"]}, task_vars)
-
-        if "finished" not in seen:  # the module failed, and said why
-            return seen
-        result = {
-            "changed": True,
-            "attached": attached,
-            **{key: seen[key] for key in ("rc", "log", "tail", "seconds", "cpu_seconds")},
-        }
-        if seen["rc"] != 0:
-            last = "\n".join(seen["tail"][-SHOWN:])
-            result["failed"] = True
-            result["msg"] = (
-                f"{args['name']} ended with code {seen['rc']}. The last lines:\n{last}\n"
-                f"The whole log is on {self._task.delegate_to or host}: {seen['log']}"
-            )
-        return result
+        if line := following.begun(seen, args.get("expect", "")):
+            say(line)
+        last = following.follow(seen, lambda job: self._look({**args, "phase": "poll", "job": job}, task_vars), say)
+        if "finished" not in last:  # the module failed, and said why
+            return dict(last)
+        return following.result(args["name"], self._task.delegate_to or host, attached, last)
 
     def _look(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Look once; a lost connection is tried again for some minutes."""

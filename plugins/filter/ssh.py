@@ -8,42 +8,49 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def _shell(host: Mapping[str, Any], *options: str) -> str:
-    words = ["ssh", *options]
-    if host.get("ansible_port"):
-        words += ["-p", str(host["ansible_port"])]
-    ssh_key = host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file")
-    if ssh_key:
-        words += ["-i", str(ssh_key)]
-    arguments = [host.get("ansible_ssh_common_args"), host.get("ansible_ssh_extra_args")]
-    return " ".join([shlex.join(words), *(str(argument) for argument in arguments if argument)])
+#: Of a login that asks nobody anything.
+_UNATTENDED = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"]
 
 
-def rsync_shell(host: Mapping[str, Any]) -> str:
-    """Return the remote shell for `rsync -e`, from a host's inventory variables. Host keys are always checked."""
-    return _shell(host, "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes")
+def _port(login: Mapping[str, Any]) -> list[str]:
+    return ["-p", str(login["port"])] if login.get("port") else []
 
 
-def rsync_address(host: Mapping[str, Any]) -> str:
-    """Return `user@address` of a host, or `address` where no user is set; IPv6 addresses in brackets."""
-    address = str(host.get("ansible_host") or host["inventory_hostname"])
-    if ":" in address:
-        address = f"[{address}]"
-    user = host.get("ansible_user")
-    return f"{user}@{address}" if user else address
+def _address(login: Mapping[str, Any]) -> str:
+    return f"{login['user']}@{login['host']}" if login.get("user") else str(login["host"])
 
 
-def ssh_command(host: Mapping[str, Any], *command: str) -> list[str]:
-    """Return the command line that runs a command on a host, or fails to connect within ten seconds."""
-    address = rsync_address(host).replace("[", "").replace("]", "")
-    return [*shlex.split(rsync_shell(host)), "-o", "ConnectTimeout=10", address, *command]
+def ssh_command(login: Mapping[str, Any], *command: str) -> list[str]:
+    """Return the command line that runs a command on a host by the SSH keys and settings of whoever runs it.
+
+    login: `host`, `user` and `port`, as action `gguf_receive` returns it.
+    """
+    return [*_UNATTENDED, *_port(login), _address(login), *command]
+
+
+def rsync_shell(login: Mapping[str, Any]) -> str:
+    """Return the remote shell for `rsync -e` that logs in as `ssh_command` does."""
+    return shlex.join([*_UNATTENDED, *_port(login)])
+
+
+def rsync_address(login: Mapping[str, Any]) -> str:
+    """Return `user@address` for rsync, or `address` where no user is set; IPv6 addresses in brackets."""
+    host = f"[{login['host']}]" if ":" in str(login["host"]) else login["host"]
+    return _address({**login, "host": host})
 
 
 def ssh_login(host: Mapping[str, Any]) -> str:
-    """Return the command that logs in to a host, for people; empty where none is needed."""
+    """Return the command that logs in to a host, for people; empty where none is needed. `host`: its variables."""
     if host.get("ansible_connection", "ssh") == "local":
         return ""
-    return f"{_shell(host)} {shlex.quote(rsync_address(host).replace('[', '').replace(']', ''))}"
+    words = ["ssh"]
+    if host.get("ansible_port"):
+        words += ["-p", str(host["ansible_port"])]
+    if ssh_key := host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file"):
+        words += ["-i", str(ssh_key)]
+    arguments = [host.get("ansible_ssh_common_args"), host.get("ansible_ssh_extra_args")]
+    address = _address({"host": host.get("ansible_host") or host["inventory_hostname"], "user": host.get("ansible_user")})
+    return " ".join([shlex.join(words), *(str(found) for found in arguments if found), shlex.quote(address)])
 
 
 def serving(served: Mapping[str, str], host: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,12 +9,17 @@ DOCUMENTATION = """
 module: gguf_place
 short_description: Verify a received model and place it on a board
 description:
-  - Compares the sha256 of the received C(folder/DIGEST.gguf.part) and renames it to C(DIGEST.gguf), DIGEST being the
-    first 12 digits of the sha256. Then it writes stamp and manifest, and moves the links C(current.gguf) and
-    C(current.json).
+  - Takes over the file that was received (M(ik_llama.pi.gguf_receive)), so that nobody else can write it any more, compares
+    its sha256, and gives it its name C(folder/DIGEST.gguf), DIGEST being the first 12 digits of the sha256. Then it
+    writes stamp and manifest, and moves the links C(current.gguf) and C(current.json).
+  - A received file that is a link, has a second name, belongs to another account or is still being written is refused.
   - A received file with another sha256 is removed. An incomplete one stays, so that the copy can be resumed.
   - M(ik_llama.pi.gguf_place_info) returns the state without changing anything.
 options:
+  owner:
+    description: User ID of the account that received it.
+    type: int
+    default: 0
   manifest:
     description: Its manifest, to be written next to it.
     type: dict
@@ -64,7 +69,7 @@ def place(module: AnsibleModule, placement: Placement) -> None:
     finished = placement.finished()
     changed = not (finished and placement.pointed())
     if changed and not module.check_mode:
-        problem = "" if finished else placement.accept()
+        problem = "" if finished else placement.accept(module.params["owner"])
         if problem:
             module.fail_json(msg=f"{placement.path}: {problem}")
         placement.publish(module.params["manifest"])
@@ -76,6 +81,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **PLACE_OPTIONS,
+            "owner": {"type": "int", "default": 0},
             "manifest": {"type": "dict", "required": True},
         },
         supports_check_mode=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,27 @@ from naming import named, unnamed
 DATA = b"GGUF" + bytes(1000)
 SHA256 = hashlib.sha256(DATA).hexdigest()
 DIGEST = SHA256[:12]
+UID = os.getuid()
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Any:
-    return placement.Placement(tmp_path, SHA256, len(DATA))
+    place = placement.Placement(tmp_path, SHA256, len(DATA))
+    place.receive(UID)
+    return place
 
 
 def test_nothing_there(place: Any) -> None:
     assert not place.finished()
     assert not place.pointed()
     assert place.missing_bytes() == len(DATA)
-    assert unnamed(place.accept(), place.part) == []
+    assert unnamed(place.accept(UID), place.part) == []
 
 
 def test_half_a_copy_is_kept(place: Any) -> None:
     place.part.write_bytes(DATA[:400])
     assert place.missing_bytes() == len(DATA) - 400
-    assert unnamed(place.accept(), 400, 1004) == []
+    assert unnamed(place.accept(UID), 400, 1004) == []
     assert place.part.exists()
     assert not place.path.exists()
 
@@ -38,16 +42,16 @@ def test_half_a_copy_is_kept(place: Any) -> None:
 @pytest.mark.parametrize("data", [DATA[:-1] + b"x", DATA + b"x"])
 def test_a_damaged_copy_is_removed(place: Any, data: bytes) -> None:
     place.part.write_bytes(data)
-    assert unnamed(place.accept(), hashlib.sha256(data).hexdigest(), SHA256) == []
+    assert unnamed(place.accept(UID), hashlib.sha256(data).hexdigest(), SHA256) == []
     assert not place.part.exists()
     assert not place.path.exists()
 
 
 def test_another_controller_may_have_placed_it(place: Any) -> None:
     place.path.write_bytes(DATA[:-1] + b"x")
-    assert unnamed(place.accept(), place.part) == []
+    assert unnamed(place.accept(UID), place.part) == []
     place.path.write_bytes(DATA)
-    assert place.accept() == ""
+    assert place.accept(UID) == ""
     place.publish({})
     assert place.finished()
 
@@ -66,7 +70,7 @@ def test_a_full_disk_is_one_sentence(plugin: Any, place: Any, tmp_path: Path, mo
     monkeypatch.setattr(module.AnsibleModule, "__init__", lambda self, **_: None)
     monkeypatch.setattr(module.AnsibleModule, "fail_json", failed)
     monkeypatch.setattr(module.AnsibleModule, "check_mode", False, raising=False)
-    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}}
+    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}, "owner": UID}
     monkeypatch.setattr(module.AnsibleModule, "params", parameters, raising=False)
     monkeypatch.setattr(module.os, "umask", lambda _: 0)
     with pytest.raises(RuntimeError) as failure:
@@ -77,7 +81,7 @@ def test_a_full_disk_is_one_sentence(plugin: Any, place: Any, tmp_path: Path, mo
 
 def test_a_whole_copy_is_published(place: Any, tmp_path: Path) -> None:
     place.part.write_bytes(DATA)
-    assert place.accept() == ""
+    assert place.accept(UID) == ""
     assert not place.finished()  # no manifest yet
     place.publish({"name": "m"})
     assert place.finished()
@@ -89,7 +93,7 @@ def test_a_whole_copy_is_published(place: Any, tmp_path: Path) -> None:
 
 def test_a_model_damaged_later_is_found(place: Any) -> None:
     place.part.write_bytes(DATA)
-    place.accept()
+    place.accept(UID)
     place.publish({})
     place.path.write_bytes(DATA[:-1] + b"x")
     assert not place.finished()
@@ -99,7 +103,7 @@ def test_a_model_damaged_later_is_found(place: Any) -> None:
 
 def test_a_file_touched_later_is_read_again_and_stays(place: Any) -> None:
     place.part.write_bytes(DATA)
-    place.accept()
+    place.accept(UID)
     place.publish({})
     place.path.write_bytes(DATA)
     assert place.finished()
@@ -107,7 +111,7 @@ def test_a_file_touched_later_is_read_again_and_stays(place: Any) -> None:
 
 def test_a_model_that_the_service_cannot_read_is_made_readable(place: Any) -> None:
     place.part.write_bytes(DATA)
-    assert place.accept() == ""
+    assert place.accept(UID) == ""
     place.publish({})
     assert place.pointed()
     place.path.chmod(0)

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.ik_llama.pi.plugins.module_utils.common import long_jobs
 from naming import unnamed
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def module(plugin: Any) -> Any:
-    return plugin("modules", "long_command")
+def module() -> Any:
+    return long_jobs
 
 
 def wait_gone(pid: int) -> None:

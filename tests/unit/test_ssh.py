@@ -13,35 +13,26 @@ def ssh(plugin: Any) -> Any:
     return plugin("filter", "ssh")
 
 
+LOGIN = {"host": "fd00::1", "user": "pi", "port": "2201"}
+
+
 def test_a_command_on_a_host(ssh: Any) -> None:
-    host = {"inventory_hostname": "pi-01", "ansible_host": "fd00::1", "ansible_user": "pi", "ansible_port": 2201}
-    words = ssh.ssh_command(host, "true")
+    words = ssh.ssh_command(LOGIN, "true")
     assert words[0] == "ssh"
-    assert "StrictHostKeyChecking=yes" in words
+    assert {"StrictHostKeyChecking=yes", "BatchMode=yes"} <= set(words)
     assert words[words.index("-p") + 1] == "2201"
     assert words[-2:] == ["pi@fd00::1", "true"]
 
 
-def test_shell_from_the_inventory(ssh: Any) -> None:
-    host = {
-        "ansible_port": 2201,
-        "ansible_ssh_private_key_file": "/keys/a b",
-        "ansible_ssh_common_args": "-o UserKnownHostsFile=/lab/known_hosts",
-    }
-    assert shlex.split(ssh.rsync_shell(host)) == [
-        *("ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-p", "2201", "-i", "/keys/a b"),
-        *("-o", "UserKnownHostsFile=/lab/known_hosts"),
-    ]
+def test_rsync_logs_in_as_the_command_does(ssh: Any) -> None:
+    assert [*shlex.split(ssh.rsync_shell(LOGIN)), "pi@fd00::1"] == ssh.ssh_command(LOGIN)
+    assert ssh.rsync_address(LOGIN) == "pi@[fd00::1]"
 
 
-def test_plain_host(ssh: Any) -> None:
-    assert ssh.rsync_shell({}) == "ssh -o BatchMode=yes -o StrictHostKeyChecking=yes"
-    assert ssh.rsync_address({"inventory_hostname": "pi-01"}) == "pi-01"
-
-
-def test_address(ssh: Any) -> None:
-    host = {"inventory_hostname": "pi-01", "ansible_host": "fd00::1", "ansible_user": "pi"}
-    assert ssh.rsync_address(host) == "pi@[fd00::1]"
+def test_defaults_are_those_of_ssh(ssh: Any) -> None:
+    login = {"host": "pi-01", "user": "", "port": ""}
+    assert "-p" not in ssh.ssh_command(login)
+    assert ssh.rsync_address(login) == "pi-01"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def test_manifest_and_stamp_are_beside_it(board: Any, manifest: dict[str, Any]) 
 def test_nothing_half_made_is_left(board: Any) -> None:
     names = board.check_output(f"ls -A {FOLDER}").split()
     assert len(names) == 5
-    assert not [name for name in names if name.endswith((".part", ".new"))]
+    assert not [name for name in names if name.endswith((".part", ".new", ".incoming"))]
+    assert "test" not in board.check_output("ls -A /var/lib/llama/models /var/lib/llama /var/lib")
 
 
 def test_owner_and_modes(board: Any, manifest: dict[str, Any]) -> None:
@@ -75,10 +76,25 @@ def test_a_board_makes_the_same_forecast_as_this_machine(run_playbook: Any, mani
     assert (plan["change"], plan["manifest"], plan["source"]["finished"]) == (True, {}, True)
 
 
-def test_a_quantizer_that_cannot_log_in_is_refused_before_it_copies(run_playbook: Any) -> None:
-    run = run_playbook("molecule/gguf_distribute/converge.yml", "-e", "gguf_distribute_from=pi-02", "--limit", "pi-01")
-    assert run.returncode == 2
-    assert unnamed(refused(run.stdout, "pi-01"), "pi-01", "pi-02", "gguf_distribute_from", "ssh-copy-id") == []
+def test_a_model_of_a_quantizer_that_cannot_log_in_passes_through_the_controller(
+    run_playbook: Any, fleet: Any, board: Any, manifest: dict[str, Any]
+) -> None:
+    """pi-02 has made the model, and has no SSH key of its own."""
+    other = fleet.host("pi-02")
+    root = Path(fleet.variable("pi-01", "gguf_distribute_source_root")).expanduser()
+    work = Path(fleet.variable("pi-01", "gguf_distribute_work"))
+    other.check_output("mkdir -p /srv/models/alphabet")
+    fleet.podman("cp", str(root / "alphabet" / manifest["file"]), "distribute-pi-02:/srv/models/alphabet/")
+    other.check_output(
+        "printf %%s %s > /srv/models/alphabet/rpi5-16gb-card.json", (root / "alphabet/rpi5-16gb-card.json").read_text()
+    )
+    board.check_output(f"rm -r {FOLDER}")
+    arguments = ["-e", "gguf_distribute_from=pi-02", "-e", "gguf_distribute_source_root=/srv/models"]
+    run = run_playbook("molecule/gguf_distribute/converge.yml", *arguments, "--limit", "pi-01")
+    assert run.returncode == 0, run.stdout
+    assert [result.host for result in results(run.stdout, "long_copy") if result.changed] == ["pi-01", "pi-01"]
+    assert board.file(f"{FOLDER}/{manifest['sha256'][:12]}.gguf").sha256sum == manifest["sha256"]
+    assert not (work / "models").exists()
 
 
 def test_a_host_that_the_inventory_does_not_have_is_refused(run_playbook: Any) -> None:

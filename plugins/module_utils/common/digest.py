@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CHUNK = 8 << 20  # bytes read at once
 
@@ -27,10 +27,15 @@ def content_id(fields: dict[str, Any], digits: int = 12) -> str:
     return hashlib.sha256(canonical_json(fields).encode("ascii")).hexdigest()[:digits]
 
 
+def sha256_of(file: BinaryIO) -> str:
+    """Return the SHA-256 in hex of what an open file has from here on. OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file in hex, read in chunks. OSError if it cannot be read."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return sha256_of(file)

@@ -2,6 +2,8 @@
 
 A model is finished when its manifest ``DIGEST.json`` exists and a stamp confirms the file. The links ``current.gguf``
 and ``current.json`` name the model that the next deployment uses.
+
+A model is received in ``.DIGEST.incoming/``, which belongs to the account that Ansible logs in as; all else is root's.
 """
 
 from __future__ import annotations
@@ -10,15 +12,17 @@ import glob
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, write_file
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file, sha256_of
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import read_stamp, write_stamp
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.takeover import TakeoverError, own_folder, take_over
 
 #: Root writes it, the service reads it.
 MODE = 0o644
@@ -38,7 +42,10 @@ class Placement:
         self.sha256 = sha256
         self.size = size
         self.path = folder / f"{digest}.gguf"
-        self.part = folder / f"{digest}.gguf.part"
+        self.incoming = folder / f".{digest}.incoming"
+        self.part = self.incoming / f"{digest}.gguf.part"
+        #: Where version 0.1 received it, and where it is verified now.
+        self.taken = folder / f"{digest}.gguf.part"
         self.manifest = folder / f"{digest}.json"
         self.stamp = folder / f"{digest}.gguf.stamp"
         self.pointers = {folder / "current.gguf": self.path.name, folder / "current.json": self.manifest.name}
@@ -59,8 +66,16 @@ class Placement:
         return readable and all(names(link, target) for link, target in self.pointers.items())
 
     def missing_bytes(self) -> int:
-        received = self.part.stat().st_size if self.part.exists() else 0
+        received = max((path.stat().st_size for path in (self.part, self.taken) if path.exists()), default=0)
         return max(0, self.size - received)
+
+    def receive(self, owner: int) -> None:
+        """Create the folder in which the account `owner` (a user ID) receives the model, or continues to."""
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        own_folder(self.incoming, owner)
+        if self.taken.exists():  # a copy that was interrupted before it was verified
+            os.chown(self.taken, owner, -1, follow_symlinks=False)
+            self.taken.replace(self.part)
 
     def facts(self) -> dict[str, Any]:
         """Return what modules return of it."""
@@ -74,30 +89,40 @@ class Placement:
             "free_bytes": free_bytes(self.path.parent),
         }
 
-    def accept(self) -> str:
-        """Check the received file and rename it. Return what is wrong, empty if nothing is.
+    def accept(self, owner: int) -> str:
+        """Take over what the account `owner` (a user ID) has received, verify it, and give it its name.
 
-        Two controllers may copy the same model: one of them finds that the other has renamed it.
+        Return what is wrong, empty if nothing is. Two controllers may copy the same model: one of them finds that the
+        other has renamed it.
         """
         try:
-            problem = self.accept_part()
+            problem = self.accept_part(owner)
         except FileNotFoundError:
             problem = f"{self.part} does not exist: nothing was received"
+        except TakeoverError as error:
+            problem = str(error)
         return "" if problem and not self.part.exists() and self.complete() else problem
 
-    def accept_part(self) -> str:
+    def accept_part(self, owner: int) -> str:
         """Do the same for one controller. Raises FileNotFoundError if there is no part, or no longer one."""
-        received = self.part.stat().st_size
+        received = self.part.lstat().st_size
         if received < self.size:
             return f"only {received} of {self.size} bytes were received. Run again to resume."
-        found = sha256_file(self.part)
-        if found != self.sha256:
-            self.part.unlink()
-            return f"checksum mismatch: expected {self.sha256}, got {found}. Run again. The received file was removed."
-        with self.part.open("rb") as file:
+        with os.fdopen(take_over(self.part, owner, self.taken), "rb") as file:
+            found = sha256_of(file)
+            if found != self.sha256:
+                self.taken.unlink()
+                return (
+                    f"checksum mismatch: expected {self.sha256}, got {found}. Run again. The received file was removed."
+                )
             os.fsync(file.fileno())
-        self.part.replace(self.path)
+        self.taken.replace(self.path)
+        self.clear()
         return ""
+
+    def clear(self) -> None:
+        """Remove the folder in which the model was received, with what else may be in it."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
 
     def publish(self, manifest: Mapping[str, Any]) -> None:
         """Write the stamp, then the manifest, then the pointers: each confirms all before it."""
