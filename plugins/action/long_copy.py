@@ -160,5 +160,3 @@ def command(kind: str, args: Mapping[str, Any]) -> list[str]:
     ends[1 if args["direction"] == "to_host" else 0] = f"host:{ends[1 if args['direction'] == 'to_host' else 0]}"
     # --append sends what is missing and compares nothing: a new file is sent whole, a partial one is continued.
     return ["rsync", "--append", "--inplace", "--progress", "--stats", f"--timeout={STALLED}", "--", *ends]
-
-

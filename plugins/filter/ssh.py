@@ -7,7 +7,6 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-
 #: Of a login that asks nobody anything.
 _UNATTENDED = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"]
 
@@ -49,7 +48,9 @@ def ssh_login(host: Mapping[str, Any]) -> str:
     if ssh_key := host.get("ansible_ssh_private_key_file") or host.get("ansible_private_key_file"):
         words += ["-i", str(ssh_key)]
     arguments = [host.get("ansible_ssh_common_args"), host.get("ansible_ssh_extra_args")]
-    address = _address({"host": host.get("ansible_host") or host["inventory_hostname"], "user": host.get("ansible_user")})
+    address = _address(
+        {"host": host.get("ansible_host") or host["inventory_hostname"], "user": host.get("ansible_user")}
+    )
     return " ".join([shlex.join(words), *(str(found) for found in arguments if found), shlex.quote(address)])
 
 

@@ -93,16 +93,16 @@ def test_a_writer_that_came_in_between_is_noticed(
     assert not (tmp_path / "taken").exists()
 
 
-def test_a_writer_is_found_where_the_file_system_has_no_leases(
-    source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_writer_is_found_where_the_file_system_has_no_leases(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without(*_: int) -> None:
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(takeover.fcntl, "fcntl", without)
     with source.open("rb") as reader:
         assert not takeover.has_writer(reader.fileno())
-        with subprocess.Popen(["sh", "-c", 'exec 3>>"$1"; echo; read -r _', "sh", source], stdin=-1, stdout=-1) as other:
+        with subprocess.Popen(
+            ["sh", "-c", 'exec 3>>"$1"; echo; read -r _', "sh", source], stdin=-1, stdout=-1
+        ) as other:
             assert other.stdout and other.stdin
             other.stdout.readline()
             assert takeover.has_writer(reader.fileno())

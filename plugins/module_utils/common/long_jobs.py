@@ -64,9 +64,7 @@ def read_tail(path: str, most: int = TAIL_BYTES) -> str:
         return ""
 
 
-def supervise(
-    job: dict[str, Any], directory: str, lock: int, environment: Mapping[str, str] | None = None
-) -> NoReturn:
+def supervise(job: dict[str, Any], directory: str, lock: int, environment: Mapping[str, str] | None = None) -> NoReturn:
     """Run the command to its end and write exit.json. Never returns.
 
     The command inherits the lock: should only the supervisor be killed, the lock
