@@ -9,9 +9,9 @@ DOCUMENTATION = """
 module: gguf_place
 short_description: Verify a received model and place it on a board
 description:
-  - Takes over the file that was received (M(ik_llama.pi.gguf_receive)), so that nobody else can write it any more, compares
-    its sha256, and gives it its name C(folder/DIGEST.gguf), DIGEST being the first 12 digits of the sha256. Then it
-    writes stamp and manifest, and moves the links C(current.gguf) and C(current.json).
+  - Takes over the file that was received (M(ik_llama.pi.gguf_receive)), so that nobody else can write it any more,
+    compares its sha256, and gives it its name C(folder/DIGEST.gguf), DIGEST being the first 12 digits of the sha256.
+    Then it writes stamp and manifest, and moves the links C(current.gguf) and C(current.json).
   - A received file that is a link, has a second name, belongs to another account or is still being written is refused.
   - A received file with another sha256 is removed. An incomplete one stays, so that the copy can be resumed.
   - M(ik_llama.pi.gguf_place_info) returns the state without changing anything.

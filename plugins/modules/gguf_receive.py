@@ -62,8 +62,8 @@ test_folder:
   type: str
 login:
   description:
-    - C(host), C(user) and C(port) to which Ansible logs in by SSH, empty where the program has its own default. The whole is
-      empty with other connections.
+    - C(host), C(user) and C(port) to which Ansible logs in by SSH, empty where the program has its own default. The
+      whole is empty with other connections.
   returned: success
   type: dict
 """

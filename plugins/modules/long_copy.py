@@ -9,14 +9,15 @@ module: long_copy
 short_description: Copy a large file over Ansible's own connection, resumed and with progress
 version_added: "0.2.0"
 description:
-  - Copies one file between the machine that runs Ansible and a host. The connection is the one that Ansible has resolved for
-    the host, with its program, arguments, user, port, keys, passwords and proxies. Nothing is put together from variables.
+  - Copies one file between the machine that runs Ansible and a host. The connection is the one that Ansible has resolved
+    for the host, with its program, arguments, user, port, keys, passwords and proxies. Nothing is put together from
+    variables.
   - Over SSH it is rsync, which continues a file that is there in part. It runs as the user of the login, without other
-    privileges. It goes on when the controller ends, and running the task again attaches to it. A connection that breaks is
-    tried again as often as C(ansible_ssh_retries) says.
+    privileges. It goes on when the controller ends, and running the task again attaches to it. A connection that breaks
+    is tried again as often as C(ansible_ssh_retries) says.
   - With C(ansible_connection=local) it is C(cp), which shares the data where the file system can do that.
-  - Other connections copy by themselves, from the start and without progress. Those of network devices and of Windows are
-    refused.
+  - Other connections copy by themselves, from the start and without progress. Those of network devices and of Windows
+    are refused.
 options:
   name:
     description: Name of the copy in progress lines.

@@ -18,6 +18,7 @@ import os
 import subprocess
 import sys
 from multiprocessing import resource_tracker, shared_memory
+from typing import Any
 
 COMMAND = "IK_LLAMA_SSH"
 SECRET = "_ANSIBLE_SSH_ASKPASS_SHM"
@@ -35,7 +36,8 @@ def run(argv: list[str], memory: shared_memory.SharedMemory) -> int:
     """Run the SSH command with a password, and return its exit code."""
     passed: tuple[int, ...] = ()
     if os.path.basename(argv[0]) == "sshpass":
-        password = json.loads(bytes(memory.buf).rstrip(b"\0"))["password"]
+        buffer: Any = memory.buf
+        password = json.loads(bytes(buffer).rstrip(b"\0"))["password"]
         readable, writable = os.pipe()
         os.write(writable, password.encode() + b"\n")
         os.close(writable)

@@ -24,7 +24,7 @@ REFUSED = ("httpapi", "netconf", "network_cli", "psrp", "winrm")
 
 @dataclass(frozen=True)
 class Transport:
-    """`kind`: ssh, local or put_file. `argv` and `environment`: for ssh, the command that logs in, and what it needs."""
+    """`kind`: ssh, local or put_file. For ssh `argv` is the command that logs in, and `environment` what it needs."""
 
     kind: str
     argv: list[str] = field(default_factory=list)
@@ -104,7 +104,8 @@ def _remembered(password: str) -> str:
     """Return the name of a new shared memory with the password in it."""
     data = json.dumps({"password": password}).encode()
     memory = shared_memory.SharedMemory(create=True, size=len(data))
-    memory.buf[: len(data)] = data
+    buffer: Any = memory.buf
+    buffer[: len(data)] = data
     _untrack(memory)
     memory.close()
     return memory.name

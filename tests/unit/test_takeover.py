@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import socket
@@ -97,7 +98,7 @@ def test_a_writer_is_found_where_the_file_system_has_no_leases(source: Path, mon
     def without(*_: int) -> None:
         raise OSError(22, "Invalid argument")
 
-    monkeypatch.setattr(takeover.fcntl, "fcntl", without)
+    monkeypatch.setattr(fcntl, "fcntl", without)
     with source.open("rb") as reader:
         assert not takeover.has_writer(reader.fileno())
         with subprocess.Popen(
