@@ -9,9 +9,9 @@ module: long_copy
 short_description: Copy a large file over Ansible's own connection, resumed and with progress
 version_added: "0.2.0"
 description:
-  - Copies one file between the machine that runs Ansible and a host. The connection is the one that Ansible has resolved
-    for the host, with its program, arguments, user, port, keys, passwords and proxies. Nothing is put together from
-    variables.
+  - Copies one file between the machine that runs Ansible and a host. The connection is the one that Ansible has
+    resolved for the host, with its program, arguments, user, port, keys, passwords and proxies. Nothing is put together
+    from variables.
   - Over SSH it is rsync, which continues a file that is there in part. It runs as the user of the login, without other
     privileges. It goes on when the controller ends, and running the task again attaches to it. A connection that breaks
     is tried again as often as C(ansible_ssh_retries) says.
