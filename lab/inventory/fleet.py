@@ -37,8 +37,9 @@ def main() -> None:
                     "children": ["native_boards", "gateways"],
                     "vars": {
                         "ansible_host": "127.0.0.1",
-                        "ansible_user": "pi",
+                        "ansible_user": "ada",
                         "ansible_become": True,
+                        "ansible_become_password": "of the lab",
                         "ansible_python_interpreter": "/usr/bin/python3",
                         "ansible_ssh_private_key_file": str(keys / "key/id_ed25519"),
                         # The lab created the boards' SSH host keys, so the first connection is checked as strictly

@@ -16,7 +16,7 @@ description:
   - A received file with another sha256 is removed. An incomplete one stays, so that the copy can be resumed.
   - M(ik_llama.pi.gguf_place_info) returns the state without changing anything.
 options:
-  owner:
+  account:
     description: User ID of the account that received it.
     type: int
     default: 0
@@ -69,7 +69,7 @@ def place(module: AnsibleModule, placement: Placement) -> None:
     finished = placement.finished()
     changed = not (finished and placement.pointed())
     if changed and not module.check_mode:
-        problem = "" if finished else placement.accept(module.params["owner"])
+        problem = "" if finished else placement.accept(module.params["account"])
         if problem:
             module.fail_json(msg=f"{placement.path}: {problem}")
         placement.publish(module.params["manifest"])
@@ -81,7 +81,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **PLACE_OPTIONS,
-            "owner": {"type": "int", "default": 0},
+            "account": {"type": "int", "default": 0},
             "manifest": {"type": "dict", "required": True},
         },
         supports_check_mode=True,

@@ -26,7 +26,7 @@ options:
   test_folder:
     description: The folder of the test, as it was returned. Needed to remove it.
     type: path
-  owner:
+  account:
     description: User ID of the account that copies. The action plugin asks the host for the account of the login.
     type: int
 extends_documentation_fragment:
@@ -48,11 +48,11 @@ EXAMPLES = """
 """
 
 RETURN = """
-owner:
+account:
   description: User ID of the account that copies.
   returned: success
   type: int
-path:
+part:
   description: The file to write.
   returned: unless absent
   type: str
@@ -83,20 +83,20 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import 
 TEST = ".ik-llama-pi-test-"
 
 
-def tested(folder: Path, owner: int) -> dict[str, Any]:
+def tested(folder: Path, account: int) -> dict[str, Any]:
     """Create the folder of a test: in it one that the account may write."""
     made = Path(tempfile.mkdtemp(prefix=TEST, dir=existing_parent(folder)))
     made.chmod(0o755)
-    own_folder(made / "incoming", owner)
-    return {"test_folder": str(made), "path": str(made / "incoming/test")}
+    own_folder(made / "incoming", account)
+    return {"test_folder": str(made), "part": str(made / "incoming/test")}
 
 
-def absent(made: Path, owner: int) -> None:
+def absent(made: Path, account: int) -> None:
     """Take over what was received, and remove the folder of a test. TakeoverError where that would fail later."""
     if not made.name.startswith(TEST):
         raise TakeoverError(f"{made}: is not the folder of a test")
     try:
-        os.close(take_over(made / "incoming/test", owner, made / "test"))
+        os.close(take_over(made / "incoming/test", account, made / "test"))
     except FileNotFoundError:  # the copy failed, and has said why
         pass
     finally:
@@ -109,7 +109,7 @@ def main() -> None:
             **PLACE_OPTIONS,
             "state": {"type": "str", "choices": ["present", "tested", "absent"], "default": "present"},
             "test_folder": {"type": "path"},
-            "owner": {"type": "int"},
+            "account": {"type": "int"},
         },
         supports_check_mode=True,
         required_if=[("state", "absent", ["test_folder"])],
@@ -117,20 +117,20 @@ def main() -> None:
     os.umask(0o022)  # whatever the login set: root's folders are entered by others
     params = module.params
     placement = Placement(Path(params["folder"]), params["sha256"], params["size"])
-    owner = params["owner"] if params["owner"] is not None else os.geteuid()
+    account = params["account"] if params["account"] is not None else os.geteuid()
     found: dict[str, Any] = {}
     try:
         if params["state"] == "tested":
-            found = tested(placement.path.parent, owner)
+            found = tested(placement.path.parent, account)
         elif params["state"] == "absent":
-            absent(Path(params["test_folder"]), owner)
+            absent(Path(params["test_folder"]), account)
         else:
-            found = {"path": str(placement.part)}
+            found = {"part": str(placement.part)}
             if not module.check_mode:
-                placement.receive(owner)
+                placement.receive(account)
     except (OSError, TakeoverError) as error:
         module.fail_json(msg=f"{placement.path.parent}: {error}")
-    module.exit_json(changed=params["state"] == "present", owner=owner, **found)
+    module.exit_json(changed=params["state"] == "present", account=account, **found)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_a_full_disk_is_one_sentence(plugin: Any, place: Any, tmp_path: Path, mo
     monkeypatch.setattr(module.AnsibleModule, "__init__", lambda self, **_: None)
     monkeypatch.setattr(module.AnsibleModule, "fail_json", failed)
     monkeypatch.setattr(module.AnsibleModule, "check_mode", False, raising=False)
-    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}, "owner": UID}
+    parameters = {"folder": str(tmp_path), "sha256": SHA256, "size": len(DATA), "manifest": {}, "account": UID}
     monkeypatch.setattr(module.AnsibleModule, "params", parameters, raising=False)
     monkeypatch.setattr(module.os, "umask", lambda _: 0)
     with pytest.raises(RuntimeError) as failure:

@@ -36,11 +36,14 @@ ROLES = ("llama_server", "pi_base")
 class CheckedParamiko(ParamikoBackend):
     """testinfra's paramiko backend, which takes any host key, made to take known ones only."""
 
-    def __init__(self, options: dict[str, Any], known_hosts: Sequence[str], proxy: str, sudo: bool) -> None:
+    def __init__(
+        self, options: dict[str, Any], known_hosts: Sequence[str], proxy: str, sudo: bool, sudo_password: str = ""
+    ) -> None:
         super().__init__(f"{options['username']}@{options['hostname']}:{options['port']}", sudo=sudo)
         self.options = options
         self.known_hosts = known_hosts
         self.proxy = proxy
+        self.sudo_password = sudo_password
 
     @functools.cached_property
     def client(self) -> paramiko.SSHClient:
@@ -52,6 +55,22 @@ class CheckedParamiko(ParamikoBackend):
         channel = {"sock": paramiko.ProxyCommand(self.proxy)} if self.proxy else {}
         client.connect(timeout=20, **self.options, **channel)
         return client
+
+    def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
+        """Return what becomes root; it reads the password where there is one."""
+        words = "sudo -S -p ''" if self.sudo_password else "sudo -n"
+        return f"{words} -u {shlex.quote(sudo_user or 'root')} /bin/sh -c {shlex.quote(command)}"
+
+    def _exec_command(self, command: bytes) -> tuple[int, bytes, bytes]:
+        transport = self.client.get_transport()
+        assert transport is not None
+        channel = transport.open_session()
+        channel.exec_command(command)
+        if self.sudo and self.sudo_password:
+            channel.sendall(f"{self.sudo_password}\n".encode())
+        channel.shutdown_write()
+        output, errors = b"".join(channel.makefile("rb")), b"".join(channel.makefile_stderr("rb"))
+        return channel.recv_exit_status(), output, errors
 
 
 def ssh_options(words: str) -> dict[str, str]:
@@ -127,7 +146,17 @@ class Fleet:
         proxy = proxy.replace("%h", options["hostname"]).replace("%p", str(options["port"]))
         sudo = bool(self.variable(name, "ansible_become", False))
         known_hosts = [os.path.expanduser(file) for file in known if file != "none"]
-        return testinfra.host.Host(CheckedParamiko(options, known_hosts, "" if proxy == "none" else proxy, sudo))
+        proxy = "" if proxy == "none" else proxy
+        password = self.become_password(name) if sudo else ""
+        return testinfra.host.Host(CheckedParamiko(options, known_hosts, proxy, sudo, password))
+
+    def become_password(self, name: str) -> str:
+        """The password for sudo: from a variable, or from the file of Ansible's setting BECOME_PASSWORD_FILE."""
+        for variable in ("ansible_become_password", "ansible_become_pass", "ansible_sudo_pass"):
+            if (given := self.variable(name, variable)) is not None:
+                return str(given)
+        file = constants.BECOME_PASSWORD_FILE
+        return CLI.get_password_from_file(file).decode() if file else ""
 
 
 # Runs on the board and prints what it sees: one command, because on an emulated board each takes a second.

@@ -29,7 +29,8 @@ rm -f /etc/ssh/ssh_host_*
 mkdir -p /etc/ssh/lab
 mkdir --mode=0700 /var/cache/lab-zip
 update-ca-certificates
-useradd --create-home --shell /bin/bash pi
+useradd --create-home --shell /bin/bash --groups sudo ada
+echo 'ada:of the lab' | chpasswd --crypt-method SHA256 --sha-rounds 1000
 systemctl enable systemd-networkd ssh
 systemctl set-default multi-user.target
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer
