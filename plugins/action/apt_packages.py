@@ -8,7 +8,7 @@ import shlex
 import time
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -54,6 +54,7 @@ class ActionModule(ActionBase):
                 "policy_rc_d": {"type": "int"},
                 "retries": {"type": "int", "default": 2},
                 "delay": {"type": "int", "default": 10},
+                "test": {"type": "bool", "default": False},
             }
         )
         host = self._task.delegate_to or task_vars.get("inventory_hostname", "")
@@ -80,18 +81,39 @@ class ActionModule(ActionBase):
         result["packages"] = missing
         if not missing:
             return result
+        if args["test"]:
+            return {**result, **self._tested(missing, host)}
         if self._task.check_mode:
             message = f"{host}: would install {', '.join(missing)}."
             display.display(message)
             return {**result, "changed": True, "msg": message}
         return {**self._install(missing, args, task_vars, result), "packages": missing}
 
+    def _tested(self, missing: list[str], host: str) -> dict[str, Any]:
+        """Return why the missing packages cannot be installed, nothing if they can."""
+        try:
+            asked = self._low_level_execute_command("id -u")
+            words = str(asked.get("stdout", "")).split()
+            if words and words[-1] == "0":
+                return {}
+            reason = "it is not root, and does not become root (ansible_become)"
+        except AnsibleError as error:
+            reason = str(error.message).strip().rstrip(".")
+        names = " ".join(missing)
+        return {
+            "failed": True,
+            "msg": f"{host}: Debian packages are missing, and the account of the login cannot install them: {reason}."
+            f" Install them there with: sudo apt-get install {names}. Or give Ansible the password of sudo"
+            " (--ask-become-pass, ansible_become_password). Then run again. Nothing was changed.",
+        }
+
     def _missing(self, names: list[str]) -> list[str] | None:
         """Return those packages that are not installed, None on a host without apt."""
         found = self._low_level_execute_command(
             f"command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || exit {WITHOUT_APT}; "
             f"dpkg-query --show --showformat='${{db:Status-Status}}\\t${{Package}}\\t${{Package}}:${{Architecture}}\\n'"
-            f" -- {shlex.join(names)} 2>/dev/null; exit 0"
+            f" -- {shlex.join(names)} 2>/dev/null; exit 0",
+            sudoable=False,
         )
         if found["rc"] == WITHOUT_APT:
             return None
@@ -101,7 +123,7 @@ class ActionModule(ActionBase):
         missing = [name for name in names if name not in installed]
         if missing:
             found = self._low_level_execute_command(
-                "dpkg-query --show --showformat='${db:Status-Status}\\t${Provides}\\n'"
+                "dpkg-query --show --showformat='${db:Status-Status}\\t${Provides}\\n'", sudoable=False
             )
             installed = provided_names(found["stdout"])
         return [name for name in missing if name not in installed]

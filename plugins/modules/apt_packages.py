@@ -35,6 +35,13 @@ options:
     description: How long to wait before the next try, in seconds.
     type: int
     default: 10
+  test:
+    description:
+      - Install nothing, and fail where packages are missing and cannot be installed, because the task is not root and
+        cannot become it.
+    type: bool
+    default: false
+    version_added: "0.2.0"
 attributes:
   check_mode:
     support: full

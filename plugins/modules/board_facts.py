@@ -49,8 +49,8 @@ ansible_facts:
     pi_base_board:
       type: dict
       description: >-
-        model (device tree, empty where there is none), revision (hexadecimal), virtualization ('', container,
-        vm), is_pi, architecture, kernel, cores, cpu_features, memory_mib, memory_available_mib, page_size,
+        root (whether the task is root), model (device tree, empty where there is none), revision (hexadecimal),
+        virtualization ('', container, vm), is_pi, architecture, kernel, cores, cpu_features, memory_mib, memory_available_mib, page_size,
         numa_nodes, disk_path, disk_free_mib, disk_total_mib, storage (device, kind, name, speed, slow),
         temperature_c, cooling (fan, rpm, state), throttled (raw, now, since_boot), eeprom_date, sdram
         (banklow), time_synchronised, governor, cgroup_controllers, swappiness, swap_mib, swap_files, zram, uptime_s,
@@ -243,6 +243,7 @@ class Reader:
         config = self.text(config_txt)
         uname = os.uname()
         here = {
+            "root": os.geteuid() == 0,
             "model": model,
             "revision": board.revision(self.bytes("/proc/device-tree/system/linux,revision"), cpuinfo),
             "virtualization": kind,

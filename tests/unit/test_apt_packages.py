@@ -6,7 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible_collections.ik_llama.pi.plugins.action.apt_packages import ActionModule, own_names, provided_names
+from naming import unnamed
 
 OWN = "installed\tcurl\tcurl:arm64\nconfig-files\trsync\trsync:arm64\nnot-installed\tjq\tjq:\n"
 PROVIDED = "installed\tlibcurl4 (= 8.14.1-2), libcurl.so\ninstalled\t\nconfig-files\tssh-server\n"
@@ -21,11 +23,16 @@ class Host(ActionModule):
         self.apt = [{"changed": True}] if apt is None else apt
         self.asked: list[dict[str, Any]] = []
         self.rc = 0
+        self.root: int | Exception = 0
 
     def validate_argument_spec(self, argument_spec: dict[str, Any]) -> tuple[None, dict[str, Any]]:
         return None, {**{name: option.get("default") for name, option in argument_spec.items()}, **self._task.args}
 
-    def _low_level_execute_command(self, command: str) -> dict[str, Any]:
+    def _low_level_execute_command(self, command: str, sudoable: bool = True) -> dict[str, Any]:
+        if command == "id -u":
+            if isinstance(self.root, Exception):
+                raise self.root
+            return {"rc": 0, "stdout": f"{self.root}\n", "stderr": ""}
         return {"rc": self.rc, "stdout": PROVIDED if "Provides" in command else OWN, "stderr": ""}
 
     def _execute_module(self, name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -104,3 +111,15 @@ def test_no_name_reaches_the_shell_unchecked() -> None:
     result = run(Host({"name": ["curl; reboot", "jq=1.7"]}))
     assert result["failed"]
     assert "jq=1.7" in result["msg"]
+
+
+@pytest.mark.parametrize("root", [1000, AnsibleError("Missing sudo password")])
+def test_a_test_says_which_packages_are_missing_where_nobody_may_install_them(root: int | Exception) -> None:
+    host = Host({"name": ["curl", "rsync"], "test": True})
+    assert not run(host).get("failed")
+    host.root = root
+    result = run(host)
+    assert result["failed"]
+    assert unnamed(result["msg"], "pi-01", "apt-get install rsync", "--ask-become-pass") == []
+    assert host.asked == []
+    assert not run(Host({"name": ["curl"], "test": True})).get("failed")
