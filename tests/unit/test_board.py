@@ -25,7 +25,6 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.board.hardware import 
 from naming import unnamed
 
 BOARD = {
-    "root": True,
     "architecture": "aarch64",
     "cpu_features": ["asimd", "asimddp"],
     "memory_mib": 16220,
@@ -95,7 +94,6 @@ def test_installed_packages_are_those_that_dpkg_calls_installed() -> None:
 @pytest.mark.parametrize(
     ("change", "names"),
     [
-        ({"root": False}, ["ansible_become"]),
         ({"architecture": "x86_64"}, ["x86_64", "aarch64", "pi_base_architectures"]),
         ({"cpu_features": ["asimd"]}, ["asimddp"]),
         ({"memory_mib": 900}, [900, 1800, "pi_base_min_memory_mib"]),

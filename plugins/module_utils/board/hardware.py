@@ -179,11 +179,6 @@ def board_problems(board: dict[str, Any], need: dict[str, Any]) -> list[str]:
             firmware's configuration, empty where nothing is written into it).
     """
     problems = []
-    if not board["root"]:
-        problems.append(
-            "Ansible is not root there (ansible_become). Set ansible_become: true in group_vars/pis, and give the"
-            " password of sudo, where it asks for one, with --ask-become-pass"
-        )
     if board["architecture"] not in need["architectures"]:
         problems.append(
             f"the architecture is {board['architecture']} (pi_base_architectures = {', '.join(need['architectures'])})."
