@@ -37,6 +37,10 @@ options:
   api_keys_sha256:
     description: sha256 that this file is to have.
     type: str
+  user:
+    description: Name of the account that the server runs as, to find another one of that name. Empty asks nothing.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - ik_llama.pi.options.deployment
 attributes:
@@ -146,6 +150,10 @@ port_owner:
   description: Another program that listens on O(port); empty if none does.
   returned: always
   type: str
+account_owner:
+  description: Another account or group with the name O(user); empty if there is none.
+  returned: always
+  type: str
 """
 
 import os
@@ -154,6 +162,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.account import account_owner
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import served_at
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment import (
     DEPLOYMENT_OPTIONS,
@@ -217,6 +226,7 @@ def main() -> None:
             "port": {"type": "int", "default": 0},
             "api_key_file": {"type": "path", "default": "", "no_log": False},
             "api_keys_sha256": {"type": "str", "no_log": True},
+            "user": {"type": "str", "default": ""},
         },
         required_together=[("engine", "model")],
         supports_check_mode=True,
@@ -255,6 +265,7 @@ def main() -> None:
             else ""
         ),
         port_owner=port_owner(params["port"], unit, params["root"]) if params["port"] else "",
+        account_owner=account_owner(params["user"], params["unit_path"]) if params["user"] else "",
     )
 
 

@@ -139,19 +139,21 @@ def test_engine(seen: Any, deployment: dict[str, Any]) -> None:
     assert engine["version"][0] == 0, engine["version"][1]
 
 
-def test_owners(seen: Any) -> None:
+def test_owners(seen: Any, variable: Any) -> None:
     """only root can change what serves, and only the service reads the keys."""
     assert len(seen["owners"]) == 7, f"there are only {', '.join(seen['owners'])}"
     for path, (user, group, mode) in seen["owners"].items():
         assert (user, group) == ("root", "root"), f"{path} belongs to {user}:{group}"
         assert not int(mode, 8) & 0o022, f"{path} has mode {mode}"
-    assert seen["key_file"] in ([], ["root", "llama", "640"]), f"the keys are {' '.join(seen['key_file'])}"
+    group = variable("llama_server_user")
+    assert seen["key_file"] in ([], ["root", group, "640"]), f"the keys are {' '.join(seen['key_file'])}"
 
 
-def test_user(seen: Any) -> None:
+def test_user(seen: Any, variable: Any) -> None:
     """it runs as its own user, as which nobody logs in."""
-    user: list[str] = next((line.split(":") for line in seen["users"].splitlines() if line.startswith("llama:")), [])
-    assert user, "there is no user llama"
+    name = variable("llama_server_user")
+    user: list[str] = next((line.split(":") for line in seen["users"].splitlines() if line.startswith(f"{name}:")), [])
+    assert user, f"there is no user {name}"
     assert not seen["status"] or f"\nUid:\t{user[2]}\t" in seen["status"], "it runs as another user"
     assert user[6] == "/usr/sbin/nologin", f"its shell is {user[6]}"
 
