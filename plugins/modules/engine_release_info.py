@@ -50,7 +50,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 host:
-  description: system, architecture, cpu, cpu_features, cores, memory_mib, apt, brew, root (whether it is the user).
+  description: >-
+    system, architecture, cpu, cpu_features, cores, memory_mib (available now), libc (version of the GNU C library),
+    apt, brew, root (whether it is the user).
   type: dict
   returned: always
 releases:
@@ -81,6 +83,7 @@ releases:
 
 import os
 import platform
+import re
 import shutil
 import time
 from typing import Any
@@ -147,6 +150,23 @@ def commit_of(module: AnsibleModule, repository: str, version: str) -> str:
     return commit
 
 
+def memory_mib() -> int:
+    """Return the MiB that programs may still take; where the system does not say so, all that there is."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", read_text("/proc/meminfo"), re.M)
+    if found:
+        return int(found[1]) >> 10
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+
+
+def libc_version() -> str:
+    """Return the version of the GNU C library, like 2.41; empty with another one."""
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except (AttributeError, ValueError):
+        return ""
+    return version if name == "glibc" else ""
+
+
 def host_facts(module: AnsibleModule) -> dict[str, Any]:
     """Return what this host is."""
     uname = os.uname()
@@ -160,7 +180,8 @@ def host_facts(module: AnsibleModule) -> dict[str, Any]:
         "cpu": cpu or platform.processor(),
         "cpu_features": cpu_features(cpuinfo),
         "cores": os.cpu_count() or 1,
-        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "memory_mib": memory_mib(),
+        "libc": libc_version(),
         "apt": shutil.which("apt-get") is not None,
         "brew": shutil.which("brew") is not None,
         "root": os.geteuid() == 0,
@@ -265,6 +286,8 @@ def main() -> None:
         for release, targets in built:
             if release["state"] == "absent" and compiles(job, release["objects"], targets):
                 release["state"] = "making"
+                # With other words it would be another command, and not attached to.
+                release["jobs"] = int(job["argv"][job["argv"].index("-j") + 1])
         if not any(belongs(job, release["objects"], targets) for release, targets in built):
             for release, _targets in built:
                 release["busy"] = words

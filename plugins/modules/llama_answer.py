@@ -85,6 +85,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import open_directly
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import show
 from ansible_collections.ik_llama.pi.plugins.module_utils.server import answer
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.log import telling_lines
@@ -130,7 +131,7 @@ class Server:
             headers["Authorization"] = "Bearer " + Path(key_file).read_text(encoding="utf-8").split()[0]
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(self.url + path, data=data, headers=headers)
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with open_directly(request, timeout) as response:
             return dict(json.load(response))
 
     def wait(self) -> None:

@@ -53,6 +53,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import open_directly
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import show
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.log import last_answer
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import process_start
@@ -66,7 +67,7 @@ def health(url: str, state: str) -> str:
     if state != "active":
         return state
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=3):
+        with open_directly(f"{url}/health", 3):
             return "ok"
     except urllib.error.HTTPError as error:
         return "loading" if error.code == 503 else f"HTTP {error.code}"

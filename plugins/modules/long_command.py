@@ -34,6 +34,13 @@ options:
     description: Time and disk space that the command needs, as text. It is shown when the command starts.
     type: str
     default: ""
+  low_priority:
+    description:
+      - Let other programs go first (nice 19), and let the kernel kill this command before any other where memory runs
+        out.
+    type: bool
+    default: false
+    version_added: "0.2.0"
   poll:
     description: Longest time between two checks, in seconds. The end of the command is noticed at once.
     type: int
@@ -110,6 +117,7 @@ def main() -> None:
             "chdir": {"type": "path"},
             "directory": {"type": "path", "required": True},
             "expect": {"type": "str", "default": ""},
+            "low_priority": {"type": "bool", "default": False},
             "poll": {"type": "int", "default": 5},
             "phase": {"type": "str", "choices": ["start", "poll"], "default": "start"},
             "job": {"type": "str"},
@@ -122,7 +130,13 @@ def main() -> None:
         module.exit_json(changed=True)
     try:
         if params["phase"] == "start":
-            job = start(params["name"], params["argv"], params["chdir"], params["directory"])
+            job = start(
+                params["name"],
+                params["argv"],
+                params["chdir"],
+                params["directory"],
+                low_priority=params["low_priority"],
+            )
             seen = look(params["directory"], job["id"], min(2, params["poll"]))
             module.exit_json(changed=True, job=job["id"], attached=job["attached"], **seen)
         seen = look(params["directory"], params["job"], params["poll"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.build import JOB_MIB
+
 # Free space in MiB: source, history, objects and programs; or programs alone.
 BUILD_MIB = 2500
 INSTALL_MIB = 300
@@ -84,7 +86,17 @@ def build_problems(host: dict[str, Any], releases: list[dict[str, Any]]) -> list
                 f"{release['root']} ({release['root_variable']}). Free some space, or change that variable of "
                 f"{', '.join(release['wanted_by'])}."
             )
+        if release["state"] != "making" and release["jobs"] < 1 and release["jobs_wanted"] < 1:
+            problems.append(
+                f"{JOB_MIB} MiB of free memory required for a compiler, {host['memory_mib']} MiB are available; a"
+                " server may use the rest. Let another host compile (set ik_llama_build_strategy to cross or builder for "
+                f"{', '.join(release['wanted_by'])}), or stop what uses the memory."
+            )
     return list(dict.fromkeys(problems))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
 
 
 def host_problems(request: dict[str, Any], here: dict[str, Any], build_host: dict[str, Any]) -> list[str]:
@@ -101,6 +113,13 @@ def host_problems(request: dict[str, Any], here: dict[str, Any], build_host: dic
         problems.append(
             f"this host is {mine['architecture']}, and {name} compiles for {target} (ik_llama_build_strategy = "
             f"{strategy}). Set ik_llama_build_strategy to native for this host."
+        )
+    libc = build_host["libc"]
+    if release["state"] != "finished" and mine["libc"] and _version(libc) > _version(mine["libc"]):
+        problems.append(
+            f"the C library of this host is {mine['libc']}, that of {name} is {libc}, and programs that are built there"
+            f" do not start here (ik_llama_build_strategy = {strategy}). Set ik_llama_build_strategy to native for this"
+            " host, or compile on a host whose system is no newer (ik_llama_build_builder)."
         )
     if strategy == "builder" and request["native"] and mine["cpu"] != build_host["cpu"]:
         problems.append(

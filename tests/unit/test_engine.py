@@ -133,7 +133,7 @@ def test_objects_are_the_same_whatever_is_linked_from_them() -> None:
 
 @pytest.mark.parametrize(
     ("cores", "memory_mib", "expected"),
-    [(4, 16200, 4), (4, 8060, 4), (4, 3800, 2), (4, 900, 1), (64, 32000, 21)],
+    [(4, 16200, 4), (4, 8060, 4), (4, 3800, 2), (4, 900, 0), (64, 32000, 21)],
 )
 def test_memory_limits_the_jobs(cores: int, memory_mib: int, expected: int) -> None:
     assert engine.jobs(cores, memory_mib) == expected

@@ -20,7 +20,15 @@ REQUEST: dict[str, Any] = {
     "cross": False,
     "openblas": True,
 }
-BOARD = {"system": "Linux", "architecture": "aarch64", "cpu": "0x41-0xd0b", "apt": True, "brew": False}
+BOARD = {
+    "system": "Linux",
+    "architecture": "aarch64",
+    "cpu": "0x41-0xd0b",
+    "apt": True,
+    "brew": False,
+    "memory_mib": 800,
+    "libc": "2.41",
+}
 MAC = {**BOARD, "system": "Darwin", "apt": False, "brew": True}
 RELEASE: dict[str, Any] = {
     "root": "/opt/ik_llama",
@@ -30,6 +38,8 @@ RELEASE: dict[str, Any] = {
     "tools_missing": [],
     "cross": False,
     "disk_free_mib": 9000,
+    "jobs": 2,
+    "jobs_wanted": 0,
     "wanted_by": ["pi-01", "pi-02"],
 }
 
@@ -131,3 +141,19 @@ def test_a_busy_host_is_waited_for() -> None:
 
 def test_what_two_releases_have_in_common_is_reported_once() -> None:
     assert len(build_problems(BOARD, [{**RELEASE, "busy": "a job"}, {**RELEASE, "busy": "a job"}])) == 1
+
+
+def test_a_compiler_needs_free_memory() -> None:
+    (problem,) = build(jobs=0)
+    assert unnamed(problem, 800, "ik_llama_build_strategy", "cross", "builder", "pi-01", "pi-02") == []
+    assert build(jobs=0, jobs_wanted=1) == build(jobs=0, state="making") == build(jobs=0, state="finished") == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "right"), [("2.36", "2.41", False), ("2.41", "2.36", True), ("", "2.41", True)]
+)
+def test_programs_do_not_start_with_an_older_c_library(mine: str, theirs: str, right: bool) -> None:
+    problems = install({**BOARD, "libc": mine}, {**BOARD, "libc": theirs})
+    assert (problems == []) == right
+    assert right or unnamed(problems[0], mine, theirs, "ik_llama_build_strategy", "native") == []
+    assert install({**BOARD, "libc": mine}, {**BOARD, "libc": theirs}, state="finished") == []

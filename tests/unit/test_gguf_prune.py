@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf import placement
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import remove_model, unused_models
 
 OLD, BEFORE, NOW, NEXT = (digit * 12 for digit in "abcd")
@@ -54,3 +56,31 @@ def test_where_nothing_is_used_nothing_goes(root: Path) -> None:
 def test_a_file_that_is_no_model_of_ours_stays(root: Path) -> None:
     (root / "models/alphabet/mine.gguf").write_text("model")
     assert [path.name for path in unused(root)] == [f"{OLD}.gguf"]
+
+
+def test_removing_all_leaves_what_is_not_ours(tmp_path: Path) -> None:
+    ours = tmp_path / "alphabet"
+    place = placement.Placement(ours, "0" * 64, 4)
+    place.receive(os.getuid())
+    place.part.write_bytes(b"half")
+    for name in ("111111111111.gguf", "111111111111.json", "111111111111.gguf.stamp", "222222222222.gguf.part"):
+        (ours / name).write_bytes(b"x")
+    (ours / "current.gguf").symlink_to("111111111111.gguf")
+    theirs = [tmp_path / "lost+found", tmp_path / "photos", tmp_path / "alphabet2/mine.gguf", tmp_path / "notes.txt"]
+    theirs[0].mkdir()
+    theirs[1].mkdir()
+    (theirs[1] / "a.jpg").touch()
+    theirs[2].parent.mkdir()
+    theirs[2].touch()
+    theirs[3].touch()
+    left = placement.remove_all(tmp_path)
+    assert [path.name for path in left] == ["alphabet2", "notes.txt", "photos"]
+    assert all(path.exists() for path in theirs[1:])
+    assert not ours.exists()
+
+
+def test_removing_all_of_nothing(tmp_path: Path) -> None:
+    assert placement.remove_all(tmp_path / "models") == []
+    (tmp_path / "models").mkdir()
+    assert placement.remove_all(tmp_path / "models") == []
+    assert not (tmp_path / "models").exists()

@@ -187,3 +187,11 @@ def test_action_runs_nothing_in_check_mode(tmp_path: Path) -> None:
     assert result["changed"] is True
     assert not (tmp_path / "made").exists()
     assert not (tmp_path / "job").exists()
+
+
+def test_low_priority_is_nice_and_the_first_to_be_killed(module: Any, tmp_path: Path) -> None:
+    command = ["sh", "-c", "nice; cat /proc/self/oom_score_adj"]
+    job = module.start("x", command, None, str(tmp_path), low_priority=True)
+    assert module.look(str(tmp_path), job["id"], 10)["tail"] == ["19", "1000"]
+    job = module.start("x", command, None, str(tmp_path))
+    assert module.look(str(tmp_path), job["id"], 10)["tail"] != ["19", "1000"]

@@ -221,7 +221,8 @@ head = {"Content-Type": "application/json"}
 if key_file:
     head["Authorization"] = "Bearer " + open(key_file).readline().strip()
 try:
-    reply = urllib.request.urlopen(urllib.request.Request(url, body.encode() or None, head), timeout=float(timeout))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    reply = opener.open(urllib.request.Request(url, body.encode() or None, head), timeout=float(timeout))
     print(reply.status, reply.read().decode(), sep="\\n")
 except urllib.error.HTTPError as error:
     print(error.code)

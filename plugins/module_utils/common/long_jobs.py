@@ -5,6 +5,7 @@ A folder has ``lock`` (held while the command or a child of it runs), ``log``, `
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -64,6 +65,13 @@ def read_tail(path: str, most: int = TAIL_BYTES) -> str:
         return ""
 
 
+def step_back() -> None:
+    """Let everything else on this machine go first, and be the first to be killed when memory runs out."""
+    os.nice(19)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("1000")
+
+
 def supervise(job: dict[str, Any], directory: str, lock: int, environment: Mapping[str, str] | None = None) -> NoReturn:
     """Run the command to its end and write exit.json. Never returns.
 
@@ -81,6 +89,8 @@ def supervise(job: dict[str, Any], directory: str, lock: int, environment: Mappi
         os.closerange(3, lock)
         os.closerange(lock + 1, 4096)
         began = time.monotonic()
+        if job["low_priority"]:
+            step_back()
         try:
             # Not a separate session: `kill -- -<pid>` ends supervisor and command.
             code = subprocess.call(job["argv"], cwd=job["chdir"], env=environment, pass_fds=[lock])
@@ -139,7 +149,12 @@ def wait_for_orphans(directory: str, pid: int) -> int | None:
 
 
 def start(
-    name: str, argv: list[str], chdir: str | None, directory: str, environment: Mapping[str, str] | None = None
+    name: str,
+    argv: list[str],
+    chdir: str | None,
+    directory: str,
+    environment: Mapping[str, str] | None = None,
+    low_priority: bool = False,
 ) -> dict[str, Any]:
     """Start the command, or attach to the same one; return the job with ``attached``.
 
@@ -178,6 +193,7 @@ def start(
             "chdir": chdir,
             "pid": os.getpid(),
             "started": time.time(),
+            "low_priority": low_priority,
         }
         try:
             write_json(job_path, job)

@@ -1,8 +1,15 @@
-"""Addresses that a service listens on, and who may reach it there. All functions are pure."""
+"""Addresses that a service listens on, who may reach it there, and how a program asks the services of its own host."""
 
 from __future__ import annotations
 
 import ipaddress
+import urllib.request
+from typing import Any
+
+
+def open_directly(request: str | urllib.request.Request, timeout: float) -> Any:
+    """Open a URL of this host without a proxy, whatever the environment names; a proxy knows nothing of this host."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)
 
 
 def is_loopback(host: str) -> bool:

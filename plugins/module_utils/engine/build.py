@@ -123,8 +123,8 @@ def tools(*, system: str, cross: bool, ccache: bool) -> list[str]:
 
 
 def jobs(cores: int, memory_mib: int) -> int:
-    """Return how many compilers may run at once without swapping."""
-    return max(1, min(cores, memory_mib // JOB_MIB))
+    """Return how many compilers may run at once in that much free memory; 0 if there is too little for one."""
+    return min(cores, memory_mib // JOB_MIB)
 
 
 def is_commit(version: str) -> bool:

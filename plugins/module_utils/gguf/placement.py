@@ -8,6 +8,7 @@ A model is received in ``.DIGEST.incoming/``, which belongs to the account that 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -147,6 +148,34 @@ def unused_models(folder: Path, users: Iterable[str]) -> list[Path]:
     used = {os.path.realpath(link) for pattern in users for link in glob.glob(pattern)}
     unused = [path for path in models if os.path.realpath(path) not in used]
     return unused if len(unused) < len(models) else []
+
+
+#: What this module and its like write into a folder of models; all else there is somebody else's.
+_OURS = re.compile(r"[0-9a-f]{12}\.(gguf|gguf\.part|gguf\.stamp|json)|current\.(gguf|json)|\.[0-9a-f]{12}\.incoming")
+
+
+def our_files(folder: Path) -> list[Path]:
+    """Return what is ours in the folders of models below `folder`, those of the pointers first: they use the rest."""
+    found = [
+        path for path in sorted(folder.glob("*/*")) + sorted(folder.glob("*/.*.incoming")) if _OURS.fullmatch(path.name)
+    ]
+    return sorted(found, key=lambda path: not path.name.startswith("current."))
+
+
+def remove_all(folder: Path) -> list[Path]:
+    """Remove all models, and the folders that are empty then. Return what is left there, which is not ours.
+
+    A folder on which a disk is mounted stays.
+    """
+    for path in our_files(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for each in [*(path for path in folder.glob("*") if path.is_dir()), folder]:
+        with contextlib.suppress(OSError):
+            each.rmdir()
+    return sorted(path for path in folder.glob("*") if path.name != "lost+found")
 
 
 def remove_model(path: Path) -> None:

@@ -18,7 +18,6 @@ import json
 import os
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import point, settle, write_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import open_directly
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import reset_failed, show
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import Arguments, complaint, served_at
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import process_start
@@ -183,7 +183,7 @@ class Deployments:
         if not self.release(deployment) or not self.manifest(deployment):
             return False
         try:
-            with urllib.request.urlopen(self.served(deployment)["url"] + "/health", timeout=2):
+            with open_directly(self.served(deployment)["url"] + "/health", 2):
                 return True
         except OSError:
             return False
