@@ -79,7 +79,7 @@ def absent(module: AnsibleModule, folder: Path) -> None:
     before = our_files(folder)
     removed = [f"{path.parent.name}/{path.stem}" for path in before if path.suffix == ".gguf"]
     freed = sum(path.lstat().st_size for path in before)
-    changed = bool(before) or folder.is_dir() and not any(folder.iterdir()) and not folder.is_mount()
+    changed = bool(before) or (folder.is_dir() and not any(folder.iterdir()) and not folder.is_mount())
     left: list[str] = []
     if not module.check_mode:
         try:

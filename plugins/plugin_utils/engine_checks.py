@@ -89,8 +89,8 @@ def build_problems(host: dict[str, Any], releases: list[dict[str, Any]]) -> list
         if release["state"] != "making" and release["jobs"] < 1 and release["jobs_wanted"] < 1:
             problems.append(
                 f"{JOB_MIB} MiB of free memory required for a compiler, {host['memory_mib']} MiB are available; a"
-                " server may use the rest. Let another host compile (set ik_llama_build_strategy to cross or builder for "
-                f"{', '.join(release['wanted_by'])}), or stop what uses the memory."
+                " server may use the rest. Let another host compile (set ik_llama_build_strategy to cross or builder"
+                f" for {', '.join(release['wanted_by'])}), or stop what uses the memory."
             )
     return list(dict.fromkeys(problems))
 

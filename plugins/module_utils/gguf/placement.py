@@ -156,9 +156,7 @@ _OURS = re.compile(r"[0-9a-f]{12}\.(gguf|gguf\.part|gguf\.stamp|json)|current\.(
 
 def our_files(folder: Path) -> list[Path]:
     """Return what is ours in the folders of models below `folder`, those of the pointers first: they use the rest."""
-    found = [
-        path for path in sorted(folder.glob("*/*")) + sorted(folder.glob("*/.*.incoming")) if _OURS.fullmatch(path.name)
-    ]
+    found = [path for path in sorted(folder.glob("*/*")) if _OURS.fullmatch(path.name)]
     return sorted(found, key=lambda path: not path.name.startswith("current."))
 
 
