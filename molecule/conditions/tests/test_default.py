@@ -1,0 +1,117 @@
+"""On boards as people have them everything works, or is refused before anything is changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from naming import unnamed
+from runs import changed, refused, results, shown
+
+SCENARIO = Path(__file__).resolve().parents[1]
+PROJECT = SCENARIO.parents[1]
+INVENTORY = PROJECT / "lab/inventory/fleet.py"
+BOARDS = ("pi-01", "pi-02", "pi-03", "pi-04")
+ASK = "import json, urllib.request as r; print(json.load(r.urlopen('http://127.0.0.1:8080/health'))['status'])"
+
+
+@pytest.fixture(scope="session")
+def fleet(fleet: Any) -> Any:
+    return type(fleet)(INVENTORY)
+
+
+@pytest.fixture(scope="session")
+def inside(fleet: Any) -> Any:
+    """Run a command as root on a board, whichever way leads there; return what it prints."""
+    podman = Path(fleet.variable("localhost", "lab_host_cache")) / "lab/conditions/podman"
+
+    def run(board: str, command: str) -> str:
+        argv = [str(podman), "exec", f"conditions-{board}", "sh", "-c", command]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]})
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def play(run_playbook: Any) -> Any:
+    """Run a playbook on this scenario's boards."""
+
+    def run(*arguments: str) -> Any:
+        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY)
+
+    return run
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_it_serves(board: str, inside: Any) -> None:
+    assert inside(board, f'http_proxy= python3 -c "{ASK}"') == "ok"
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_the_model_is_roots_and_nothing_is_left_of_the_copy(board: str, inside: Any) -> None:
+    folder = "/var/lib/llama/models/alphabet"
+    assert inside(board, f"stat -L -c '%U %G %a' {folder}/current.gguf") == "root root 644"
+    assert inside(board, f"ls -A {folder} | grep -c incoming || true") == "0"
+    assert inside(board, "find /var/lib -name '.ik-llama-pi-test*'") == ""
+
+
+def test_no_password_is_left_in_memory() -> None:
+    assert not list(Path("/dev/shm").glob("psm_*"))
+
+
+def test_an_account_of_the_name_is_left_alone(inside: Any) -> None:
+    assert inside("pi-01", "getent passwd llama").endswith(":/home/llama:/bin/bash")
+    assert inside("pi-01", "cat /home/llama/photos") == "photos"
+    assert inside("pi-01", "ps -o user= -C llama-server") == "llm"
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], tuple[Any, ...]]] = {
+    "wrong password of sudo": ("pi-01", {"ansible_become_password": "wrong"}, ("--ask-become-pass",)),
+    "no password of sudo": ("pi-02", {"ansible_become_password": ""}, ("--ask-become-pass",)),
+    "not root": ("pi-02", {"ansible_become": False}, ("ansible_become",)),
+    "wrong password of SSH": ("pi-01", {"ansible_password": "wrong"}, ("ansible_user",)),
+    "no sudo": ("pi-04", {"ansible_become": True}, ("sudo",)),
+    "an account of the name": ("pi-01", {"llama_server_user": "llama"}, ("llama_server_user", "/home/llama")),
+    "a group of the name": ("pi-03", {"llama_server_user": "llama-users"}, ("llama_server_user", "llama-users")),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused_before_anything_is_changed(case: str, play: Any) -> None:
+    board, variables, names = REFUSED[case]
+    run = play("playbooks/preflight.yml", "--limit", f"{board}:localhost", "-e", json.dumps(variables))
+    assert run.returncode == 2, run.stdout
+    assert unnamed(refused(run.stdout, board), board, *names) == []
+    assert changed(run.stdout) == 0
+
+
+def test_a_copy_that_cannot_work_is_refused_before_anything_is_changed(play: Any, inside: Any) -> None:
+    """Ansible reaches the board, and the login cannot write there: the folder of the test is on a disk without room for it."""
+    inside("pi-02", "mv /var/lib/llama/models/alphabet /var/lib/llama/aside")
+    inside("pi-02", "mount -t tmpfs -o size=300m,mode=0700 disk /var/lib/llama/models")
+    try:
+        run = play("playbooks/preflight.yml", "--limit", "pi-02:localhost")
+        assert run.returncode == 2, run.stdout
+        assert unnamed(refused(run.stdout, "pi-02"), "pi-02", "Permission denied") == []
+        assert changed(run.stdout) == 0
+        assert inside("pi-02", "ls -A /var/lib/llama/models") == ""
+    finally:
+        inside("pi-02", "umount /var/lib/llama/models")
+        inside("pi-02", "mv /var/lib/llama/aside /var/lib/llama/models/alphabet")
+
+
+def test_removing_leaves_what_is_not_ours(play: Any, inside: Any) -> None:
+    """The last test: after it no board serves."""
+    run = play("playbooks/remove.yml")
+    assert run.returncode == 0, shown(run.stdout)
+    assert inside("pi-01", "getent passwd llama").endswith(":/home/llama:/bin/bash")
+    assert inside("pi-01", "getent passwd llm || true") == ""
+    assert inside("pi-02", "ls -A /var/lib/llama/models").split() == ["lost+found", "mine.gguf"]
+    assert unnamed(shown(run.stdout, "pi-02"), "mine.gguf") == []
+    assert inside("pi-03", "getent group llama-users")
+    assert {result.host for result in results(run.stdout, "gguf_prune") if result.changed} == set(BOARDS)
