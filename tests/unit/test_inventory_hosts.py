@@ -22,3 +22,20 @@ def test_an_inventory_without_hosts_is_refused_where_something_would_run(
     assert unnamed(refused.value, "cp -R inventory/sample inventory/mine") == []
     monkeypatch.setattr(code.context, "CLIARGS", {option: True})
     assert code.inventory_hosts({"all": []}) == "all"
+
+
+@pytest.mark.parametrize(
+    ("version", "right"),
+    [
+        ("2.19.0", True),
+        ("2.19.14", True),
+        ("2.19.0rc1", True),
+        ("2.14.18", False),
+        ("2.18.6", False),
+        ("2.20.1", False),
+    ],
+)
+def test_another_ansible_is_named(plugin: Callable[[str, str], ModuleType], version: str, right: bool) -> None:
+    problem = plugin("filter", "inventory").version_problem(version)
+    assert (problem == "") == right
+    assert right or unnamed(problem, version, "2.19", "requirements.txt") == []
