@@ -23,13 +23,13 @@ def version_problem(version: str) -> str:
     if OLDEST <= found < TOO_NEW:
         return ""
     return (
-        f"This is ansible-core {version}, and 2.19 is needed: install it with `python3 -m pip install -r requirements.txt`"
-        " in a virtual environment, and run again."
+        f"This is ansible-core {version}, and 2.19 is needed: install it in a virtual environment with"
+        " `python3 -m pip install -r requirements.txt`, and run again."
     )
 
 
 def inventory_hosts(groups: dict[str, list[str]]) -> str:
-    """Return the pattern of all hosts. Raise AnsibleFilterError if the inventory has none, or Ansible is too old or too new.
+    """Return the pattern of all hosts. Raise AnsibleFilterError if there is none, or Ansible is too old or too new.
 
     Without hosts Ansible skips every play, with and without a limit, and ends with 0. Only `hosts` is evaluated then.
     """

@@ -66,3 +66,12 @@ def test_it_can_be_rolled_back(host: Any, upgraded: dict[str, Any], play: Callab
     play("playbooks/rollback.yml")
     assert pointed(host, "current") == pointed(host, "verified") == upgraded["current"]
     assert asked(host, 8080) == "abcdefghijkl"
+
+
+def test_removing_leaves_nothing(host: Any, play: Callable[..., None]) -> None:
+    """The last test: after it the board is as it was."""
+    play("playbooks/remove.yml")
+    for path in (ROOT, "/opt/ik_llama", "/etc/systemd/system/llama-server.service", "/etc/llama-server"):
+        assert not host.file(path).exists, path
+    assert not host.user("llama").exists
+    assert not host.service("llama-server").is_running

@@ -91,7 +91,7 @@ def test_what_cannot_work_is_refused_before_anything_is_changed(case: str, play:
 
 
 def test_a_copy_that_cannot_work_is_refused_before_anything_is_changed(play: Any, inside: Any) -> None:
-    """Ansible reaches the board, and the login cannot write there: the folder of the test is on a disk without room for it."""
+    """Ansible reaches the board, and the account of the login cannot: root alone may enter the folder of models."""
     inside("pi-02", "mv /var/lib/llama/models/alphabet /var/lib/llama/aside")
     inside("pi-02", "mount -t tmpfs -o size=300m,mode=0700 disk /var/lib/llama/models")
     try:

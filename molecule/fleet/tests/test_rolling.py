@@ -191,7 +191,6 @@ def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
     for board in boards.values():
         assert asked(board, 8080) == "abcdefghijkl"
         assert board.check_output("readlink /var/lib/llama/verified") == board.check_output(f"readlink {CURRENT}")
-    assert play("site.yml").returncode == 0
 
 
 def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
@@ -200,7 +199,7 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
     before = serving(boards)
     board = boards["pi-01"]
     # So long an answer takes half a minute.
-    options = ["-e", "llama_server_threads=2", "-e", "llama_server_probe_tokens=8000"]
+    options = ["-e", "llama_server_threads=1", "-e", "llama_server_probe_tokens=8000"]
     # Connections of earlier runs would be waited for.
     fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
     command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
@@ -235,7 +234,7 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
 
 
 def test_the_table_tells_four_truths(
-    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, tmp_path: Path
+    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, process: Any, tmp_path: Path
 ) -> None:
     fake = boards["pi-02"]
     fake.check_output("printf '#!/bin/sh\\necho throttled=0x50005\\n' > /usr/local/bin/vcgencmd")
@@ -247,6 +246,9 @@ def test_the_table_tells_four_truths(
         # Connections of earlier runs would be waited for.
         fresh = ["-e", "ansible_ssh_extra_args='-o ControlPath=none'", "-e", "ansible_timeout=5"]
         as_json = ["-e", f"status_file={tmp_path}/status.json"]
+        # Earlier tests may have left another number than the inventory's.
+        words = process(boards["pi-01"])["words"]
+        as_json += ["-e", f"llama_server_threads={words[words.index('--threads') + 1]}"]
         run = play("-i", str(tmp_path / "drift.yml"), "playbooks/status.yml", *fresh, *as_json)
     finally:
         podman("start", away)

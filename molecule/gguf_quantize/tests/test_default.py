@@ -23,6 +23,8 @@ from runs import JSONL, Background, facts, failures, refused, results, shown, st
 PROJECT = Path(__file__).resolve().parents[3]
 
 
+#: More than the header of the test model has.
+HEADER_BYTES = 1 << 20
 FOLDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "models/alphabet"
 POINTER = FOLDER / "rpi5-16gb-card.json"
 RECIPES = PROJECT / "roles/gguf_quantize/files/recipes"
@@ -108,8 +110,30 @@ def lab(fleet: Any) -> dict[str, Path]:
     return {name: Path(fleet.variable("localhost", variable)) for name, variable in names.items()}
 
 
+def quantized(base: str, argv: list[str], lab: dict[str, Path], result: Path, cache: Path) -> tuple[Path, int]:
+    """Return a file with the header of what the engine makes, and the size of the whole.
+
+    Some types take a minute. The header is kept in the user's cache by what it was made from: program, source, matrix.
+    """
+    program = (lab["engine"] / "current").resolve().name
+    made_from = [program, base, *(hashlib.sha256(lab[name].read_bytes()).hexdigest() for name in ("source", "imatrix"))]
+    kept = cache / "tests/quantized" / hashlib.sha256(" ".join(made_from).encode()).hexdigest()[:16]
+    if not kept.exists():
+        subprocess.run(argv, cwd=lab["imatrix"].parent, check=True, capture_output=True, timeout=300)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(".new")
+        with result.open("rb") as file:
+            new.write_bytes(f"{result.stat().st_size}\n".encode() + file.read(HEADER_BYTES))
+        new.rename(kept)
+    size, _, header = kept.read_bytes().partition(b"\n")
+    result.write_bytes(header)
+    return result, int(size)
+
+
 @pytest.mark.parametrize("base", ["Q4_K_M", "Q3_K_M", "IQ4_XS", "IQ2_KS", "IQ2_KT", "IQ3_KL", "IQ3_XS"])
-def test_what_the_engine_chooses_by_itself_is_known(base: str, lab: dict[str, Path], tmp_path: Path) -> None:
+def test_what_the_engine_chooses_by_itself_is_known(
+    base: str, lab: dict[str, Path], tmp_path: Path, fleet: Any
+) -> None:
     """Plain file types, whose every choice is the engine's own, predicted and then made."""
     with lab["source"].open("rb") as file, lab["imatrix"].open("rb") as matrix:
         source = read_header(file, lab["source"].stat().st_size)
@@ -118,9 +142,8 @@ def test_what_the_engine_chooses_by_itself_is_known(base: str, lab: dict[str, Pa
     result = tmp_path / "plain.gguf"
     program = lab["engine"] / "current/bin/llama-quantize"
     argv = quantize_argv(recipe, str(program), str(lab["source"]), str(result), lab["imatrix"].name, 2)
-    subprocess.run(argv, cwd=lab["imatrix"].parent, check=True, capture_output=True, timeout=300)
-    size = result.stat().st_size
-    with result.open("rb") as file:
+    header, size = quantized(base, argv, lab, result, Path(fleet.variable("localhost", "lab_host_cache")))
+    with header.open("rb") as file:
         made = read_header(file, size)
     result.unlink()
     assert differences(predict(recipe, source, imatrix, lab["imatrix"].name), made, size) == []

@@ -103,6 +103,3 @@ def test_removing_leaves_only_what_is_to_be_kept(board: Any, run_playbook: Any) 
     assert not board.user("llama").exists
     assert not board.service("llama-server").is_running
     assert board.file("/opt/ik_llama/current/bin/llama-server").exists
-    run = run_playbook("playbooks/remove.yml", "--limit", "pi-01")
-    assert run.returncode == 0, run.stdout
-    assert not board.file("/opt/ik_llama").exists

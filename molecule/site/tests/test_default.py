@@ -68,6 +68,10 @@ def test_an_inventory_without_a_quantizer_is_refused(run_playbook: Any, tmp_path
     assert unnamed(refused(run.stdout), "quantizers") == []
 
 
+# One emulated board is enough to be refused.
+ALONE = ("--limit", "pi-01:localhost")
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
@@ -76,16 +80,19 @@ def test_an_inventory_without_a_quantizer_is_refused(run_playbook: Any, tmp_path
             ("-e", "gguf_quantize_source=/nowhere/model.gguf"),
             ("localhost", "gguf_quantize_source", "/nowhere/model.gguf"),
         ),
-        (("-e", "llama_server_port=many"), ("pi-01", "llama_server_port", "host_vars/pi-01.yml")),
+        (("-e", "llama_server_port=many", *ALONE), ("pi-01", "llama_server_port", "host_vars/pi-01.yml")),
         (
-            ("-e", "llama_server_context=900000000"),
+            ("-e", "llama_server_context=900000000", *ALONE),
             ("pi-01", "llama_server_context", 900000000, "llama_server_memory_reserve_mib"),
         ),
         (
-            ("-e", '{"pi_base_architectures": ["riscv64"]}'),
+            ("-e", '{"pi_base_architectures": ["riscv64"]}', *ALONE),
             ("pi-01", "pi_base_architectures", "riscv64", "aarch64"),
         ),
-        (("-e", "llama_server_host=0.0.0.0"), ("pi-01", "llama_server_host", "0.0.0.0", "llama_server_api_keys")),
+        (
+            ("-e", "llama_server_host=0.0.0.0", *ALONE),
+            ("pi-01", "llama_server_host", "0.0.0.0", "llama_server_api_keys"),
+        ),
         (
             ("-e", '{"ansible_port": 9}', "--limit", "pi-02"),
             ("pi-02", "127.0.0.1", 9, "--limit '!pi-02'"),
