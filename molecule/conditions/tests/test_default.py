@@ -75,7 +75,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], tuple[Any, ...]]] = {
     "no password of sudo": ("pi-02", {"ansible_become_password": ""}, ("--ask-become-pass",)),
     "not root": ("pi-02", {"ansible_become": False}, ("ansible_become",)),
     "wrong password of SSH": ("pi-01", {"ansible_password": "wrong"}, ("ansible_user",)),
-    "no sudo": ("pi-04", {"ansible_become": True}, ("sudo",)),
+    "no sudo": ("pi-04", {"ansible_user": "ada", "ansible_become": True}, ("sudo",)),
     "an account of the name": ("pi-01", {"llama_server_user": "llama"}, ("llama_server_user", "/home/llama")),
     "a group of the name": ("pi-03", {"llama_server_user": "llama-users"}, ("llama_server_user", "llama-users")),
 }

@@ -165,12 +165,13 @@ def remove_all(folder: Path) -> list[Path]:
 
     A folder on which a disk is mounted stays.
     """
-    for path in our_files(folder):
+    found = our_files(folder)
+    for path in found:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
             path.unlink()
-    for each in [*(path for path in folder.glob("*") if path.is_dir()), folder]:
+    for each in [*{path.parent for path in found}, folder]:
         with contextlib.suppress(OSError):
             each.rmdir()
     return sorted(path for path in folder.glob("*") if path.name != "lost+found")
