@@ -39,8 +39,12 @@ part:
   description: Where it is received.
   returned: always
   type: str
+complete:
+  description: Whether the file is there and has the sha256, with or without its manifest.
+  returned: always
+  type: bool
 finished:
-  description: Whether the model is complete.
+  description: Whether its manifest is there, too.
   returned: always
   type: bool
 pointed:

@@ -119,3 +119,30 @@ def test_a_model_that_the_service_cannot_read_is_made_readable(place: Any) -> No
     place.publish({})
     assert place.pointed()
     assert place.path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_complete_file_without_its_manifest_is_adopted(place: Any) -> None:
+    place.path.write_bytes(DATA)
+    facts = place.facts()
+    assert (facts["complete"], facts["finished"], facts["missing_bytes"]) == (True, False, 0)
+    assert place.accept(UID) == ""
+    place.publish({})
+    assert place.facts()["finished"]
+    place.path.write_bytes(DATA[:-1] + b"x")
+    assert not place.facts()["complete"]
+
+
+def test_a_copy_of_version_0_1_is_continued(tmp_path: Path) -> None:
+    place = placement.Placement(tmp_path, SHA256, len(DATA))
+    place.taken.write_bytes(DATA[:400])
+    assert place.missing_bytes() == len(DATA) - 400
+    place.receive(UID)
+    assert place.part.read_bytes() == DATA[:400]
+    assert not place.taken.exists()
+
+
+def test_what_another_account_received_is_not_taken(place: Any) -> None:
+    place.part.write_bytes(DATA)
+    assert unnamed(place.accept(UID + 1), place.incoming) == []
+    assert place.part.exists()
+    assert not place.path.exists()

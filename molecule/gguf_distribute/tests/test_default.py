@@ -97,6 +97,16 @@ def test_a_model_of_a_quantizer_that_cannot_log_in_passes_through_the_controller
     assert list(work.rglob("*.gguf*")) == []
 
 
+def test_a_complete_file_without_its_manifest_is_adopted(
+    run_playbook: Any, board: Any, manifest: dict[str, Any]
+) -> None:
+    board.check_output(f"cd {FOLDER} && rm *.json *.stamp current.gguf")
+    run = run_playbook("molecule/gguf_distribute/converge.yml")
+    assert run.returncode == 0, run.stdout
+    assert results(run.stdout, "long_copy") == results(run.stdout, "gguf_receive") == []
+    assert json.loads(board.file(f"{FOLDER}/current.json").content_string) == manifest
+
+
 def test_a_host_that_the_inventory_does_not_have_is_refused(run_playbook: Any) -> None:
     run = run_playbook("molecule/gguf_distribute/converge.yml", "-e", "gguf_distribute_from=nas")
     assert run.returncode == 2

@@ -80,13 +80,14 @@ class Placement:
 
     def facts(self) -> dict[str, Any]:
         """Return what modules return of it."""
-        finished = self.finished()
+        complete = self.complete()
         return {
             "path": str(self.path),
             "part": str(self.part),
-            "finished": finished,
+            "complete": complete,
+            "finished": complete and self.manifest.exists(),
             "pointed": self.pointed(),
-            "missing_bytes": 0 if finished else self.missing_bytes(),
+            "missing_bytes": 0 if complete else self.missing_bytes(),
             "free_bytes": free_bytes(self.path.parent),
         }
 
