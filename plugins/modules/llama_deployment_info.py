@@ -150,6 +150,10 @@ port_owner:
   description: Another program that listens on O(port); empty if none does.
   returned: always
   type: str
+resident_mib:
+  description: Memory that the server of this board uses now, in MiB; 0 if none runs.
+  returned: always
+  type: int
 account_owner:
   description: Another account or group with the name O(user); empty if there is none.
   returned: always
@@ -170,7 +174,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment impo
     Inputs,
     release_id,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import port_owner
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import port_owner, resident_mib
 
 
 def wanted(params: dict[str, Any]) -> dict[str, Any]:
@@ -265,6 +269,7 @@ def main() -> None:
             else ""
         ),
         port_owner=port_owner(params["port"], unit, params["root"]) if params["port"] else "",
+        resident_mib=resident_mib(deployments.pid()),
         account_owner=account_owner(params["user"], params["unit_path"]) if params["user"] else "",
     )
 

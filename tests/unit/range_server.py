@@ -28,6 +28,13 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = "hf_tokenOfTheTests"
+#: What the hub answers for the repositories of these owners.
+HUB_ERRORS = {
+    "nobody": (401, "RepoNotFound"),
+    "terms": (403, "GatedRepo"),
+    "renamed": (404, "RevisionNotFound"),
+    "moved-file": (404, "EntryNotFound"),
+}
 
 
 class Server:
@@ -36,6 +43,8 @@ class Server:
     def __init__(self, folder: Path, broken: int = 300_000, slow: int = 4_000_000, out: Path | None = None) -> None:
         self.folder, self.broken, self.slow, self.out = folder, broken, slow, out
         self.uses = 1 << 30
+        #: How many requests for files below /busy are put off.
+        self.busy = 2
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self.active = 0
@@ -141,6 +150,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._redirect(f"{self.owner.store}/ranges/{urllib.parse.quote(name)}", {})
         elif manner == "gated" and token != f"Bearer {TOKEN}":
             self._refuse(401)
+        elif manner == "busy" and self.owner.busy:
+            self.owner.busy -= 1
+            self._refuse(429, {"Retry-After": "1"})
+        elif manner == "busy":
+            self._file(self.owner.folder / name, "ranges")
         elif manner in ("ranges", "plain", "broken", "gated", "slow"):
             self._file(self.owner.folder / name, manner)
         else:
@@ -148,7 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _resolve(self, owner: str, name: str, token: str) -> None:
         file = self.owner.folder / name
-        if owner == "gated" and token != f"Bearer {TOKEN}":
+        if owner in HUB_ERRORS:
+            self._refuse(HUB_ERRORS[owner][0], {"X-Error-Code": HUB_ERRORS[owner][1]})
+        elif owner == "gated" and token != f"Bearer {TOKEN}":
             self._refuse(401)
         elif not file.is_file():
             self._refuse(404)
@@ -161,8 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _redirect(self, target: str, headers: dict[str, str]) -> None:
         self._head(302, {"Location": target, "Content-Length": "0", **headers})
 
-    def _refuse(self, status: int) -> None:
-        self._head(status, {"Content-Length": "0"})
+    def _refuse(self, status: int, headers: dict[str, str] | None = None) -> None:
+        self._head(status, {"Content-Length": "0", **(headers or {})})
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.status = status

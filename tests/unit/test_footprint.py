@@ -129,3 +129,11 @@ def test_speed_follows_what_is_read() -> None:
     assert tokens_per_second(10**9, {"state_size": 0}, 11e9) == 11
     assert tokens_per_second(10**9, {"state_size": 0}, 11e9, 10**8) == 10
     assert tokens_per_second(10**9, hparams, 11e9) < 11
+
+
+def test_other_programs_count_where_they_use_more_than_the_reserve() -> None:
+    alone = fit(PLAN, OPTIONS, 15818, 1024)
+    assert fit(PLAN, OPTIONS, 15818, 1024, 900) == alone
+    beside = fit(PLAN, OPTIONS, 15818, 1024, 4000)
+    assert (alone["fits"], beside["fits"], beside["room_mib"]) == (True, False, 15818 - 4000)
+    assert unnamed(beside["sentence"], 4000, 15818) == []

@@ -6,6 +6,7 @@ import http.client
 import io
 import os
 import struct
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,28 @@ def test_errors_are_one_sentence_without_secrets(
     assert unnamed(caught.value, *names) == []
     assert "secret" not in str(caught.value)
     assert not token or token not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("owner", "code", "status"),
+    [
+        ("nobody", "location", 401),
+        ("terms", "gated", 403),
+        ("renamed", "location", 404),
+        ("moved-file", "location", 404),
+    ],
+)
+def test_the_hub_s_own_reason_is_told(server: Server, owner: str, code: str, status: int) -> None:
+    with pytest.raises(FetchError) as caught:
+        open_source(f"hf://{owner}/model@v1/whole.gguf", TOKEN, server.hub)
+    assert (caught.value.code, caught.value.status) == (code, status)
+    assert TOKEN not in str(caught.value)
+
+
+def test_a_server_that_is_busy_is_waited_for_as_long_as_it_asks(server: Server) -> None:
+    begun = time.monotonic()
+    assert open_source(f"{server.hub}/busy/whole.gguf").header.architecture == "qwen35moe"
+    assert time.monotonic() - begun >= 2
 
 
 def test_no_server_at_all(server: Server) -> None:

@@ -105,3 +105,14 @@ def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
     assert server_problems(OPTIONS, [], {"memory_mib": 16220}, 1024, plan) == []
     (problem,) = server_problems({**OPTIONS, "context": 262144}, [], {"memory_mib": 15818}, 1024, plan)
     assert unnamed(problem, "llama_server_context", 262144, 129792) == []
+
+
+@pytest.mark.parametrize("word", ["--ctx_size", "--ctx-size=1", "--api_key_file", "-c", "--model_url"])
+def test_every_spelling_of_an_own_flag_is_found(word: str) -> None:
+    (problem,) = server_problems({**OPTIONS, "extra": [word, "x"]}, [], BOARD, 1024, {})
+    assert unnamed(problem, "llama_server_extra", word.partition("=")[0]) == []
+
+
+@pytest.mark.parametrize("word", ["--no-mmap", "-fa", "--top_k"])
+def test_other_flags_are_the_user_s(word: str) -> None:
+    assert server_problems({**OPTIONS, "extra": [word]}, [], BOARD, 1024, {}) == []

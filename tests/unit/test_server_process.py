@@ -12,6 +12,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import 
     listeners,
     port_owner,
     process_start,
+    resident_mib,
     started_at,
 )
 from naming import unnamed
@@ -49,3 +50,8 @@ def test_somebody_else_on_the_port_is_named() -> None:
         port = taken.getsockname()[1]
         assert unnamed(port_owner(port, "no-such-unit-in-a-test.service", "/no-such-root"), os.getpid()) == []
     assert port_owner(port, "no-such-unit-in-a-test.service", "/no-such-root") == ""
+
+
+def test_memory_of_a_process() -> None:
+    assert resident_mib(str(os.getpid())) > 5
+    assert resident_mib("0") == 0

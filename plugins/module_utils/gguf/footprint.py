@@ -174,7 +174,9 @@ def longest_context(model: Mapping[str, Any], options: Mapping[str, Any], room: 
     return low * CONTEXT_STEP
 
 
-def fit(model: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, reserve_mib: int) -> dict[str, Any]:
+def fit(
+    model: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, reserve_mib: int, others_mib: int = 0
+) -> dict[str, Any]:
     """Return whether a model fits a board with these server options, and a sentence about it.
 
     Args:
@@ -182,6 +184,7 @@ def fit(model: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, r
         options: ``context`` (tokens, of all slots together), and of ``MEMORY_OPTIONS`` what is not the default.
         memory_mib: the board's memory as its kernel counts it.
         reserve_mib: memory left to the rest of the board.
+        others_mib: memory that other programs use; it counts where it is more than the reserve.
 
     Returns:
         ``parts`` (bytes by purpose, with ``total``), ``need_mib``, ``room_mib``, ``fits``, ``longest_context`` (tokens)
@@ -189,13 +192,18 @@ def fit(model: Mapping[str, Any], options: Mapping[str, Any], memory_mib: int, r
     """
     context = int(options["context"])
     parts = _needs(model, options, context)
-    room = memory_mib - reserve_mib
+    room = memory_mib - max(reserve_mib, others_mib)
     need = -(-parts["total"] // MIB)
     longest = longest_context(model, options, room * MIB)
     sizes = ", ".join(f"{name} {size / MIB:.0f}" for name, size in parts.items() if name != "total" and size)
     words = (
         f"the model needs {need} MiB of memory at llama_server_context {context} ({sizes}), and this board has"
-        f" {room} MiB for it ({memory_mib} less {reserve_mib} for the system, llama_server_memory_reserve_mib)"
+        f" {room} MiB for it ({memory_mib} less "
+        + (
+            f"{others_mib} that other programs use now)"
+            if others_mib > reserve_mib
+            else f"{reserve_mib} for the system, llama_server_memory_reserve_mib)"
+        )
     )
     if need <= room:
         words += f": it fits with {room - need} MiB to spare, and up to a context of {longest}"

@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from typing import IO, Any, NamedTuple
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -90,11 +91,30 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return urllib.request.Request(newurl, headers=dict(req.headers), method=req.get_method())
 
 
+#: What Hugging Face says in the header X-Error-Code (huggingface_hub, utils/_http.py), by word and sentence. It answers
+#: 401 for a public repository that does not exist, and 401 or 403 for one whose terms were not accepted.
+HUB_ERRORS = {
+    "RepoNotFound": (
+        "location",
+        "is in no repository that the hub has or shows to this token; compare OWNER/NAME",
+    ),
+    "RevisionNotFound": ("location", "is in a revision that the repository does not have; compare what follows @"),
+    "EntryNotFound": ("location", "is not in the repository; compare the name of the file"),
+    "GatedRepo": (
+        "gated",
+        "is gated: accept the terms on the model's page, with the account of the access token, and give that token",
+    ),
+}
+
+
 def _explained(url: str, error: Exception) -> FetchError:
     if isinstance(error, FetchError):
         return error
     where = shown(url)
     if isinstance(error, urllib.error.HTTPError):
+        if (said := error.headers.get("X-Error-Code", "")) in HUB_ERRORS:
+            code, meaning = HUB_ERRORS[said]
+            return FetchError(f"{where} {meaning} ({error.code})", error.code, code)
         meaning = {
             401: "requires an access token, or another one (401)",
             403: "is forbidden (403); the token may lack access, or the terms of the model were not accepted",
@@ -113,6 +133,20 @@ def _worth_a_retry(error: Exception) -> bool:
         return error.code in (408, 425, 429, 500, 502, 503, 504)
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     return not isinstance(reason, (FetchError, ssl.SSLCertVerificationError))
+
+
+def _pause(error: Exception, attempt: int) -> float:
+    """Return how many seconds to wait: as long as the server asks for (Retry-After, RFC 9110), else a little more."""
+    if isinstance(error, urllib.error.HTTPError):
+        asked = (error.headers.get("Retry-After") or "").strip()
+        if asked.isdigit():
+            return min(float(asked), TOTAL_TIMEOUT)
+        try:
+            left = parsedate_to_datetime(asked).timestamp() - time.time()
+            return min(max(left, PAUSE), TOTAL_TIMEOUT)
+        except (TypeError, ValueError):
+            pass
+    return float(PAUSE * 2**attempt)
 
 
 def request(
@@ -155,7 +189,7 @@ def ask(url: str, token: str | None, method: str = "HEAD", stay: bool = False, b
         except _TRANSIENT as error:
             if not _worth_a_retry(error) or attempt == TRIES - 1:
                 raise _explained(url, error) from None
-            time.sleep(PAUSE * 2**attempt)
+            time.sleep(_pause(error, attempt))
     raise AssertionError
 
 
@@ -227,7 +261,7 @@ class RangeFile:
             if time.monotonic() > self._deadline:
                 break
             if failures < TRIES:
-                time.sleep(PAUSE * 2 ** (failures - 1))
+                time.sleep(_pause(error, failures - 1))
         raise _explained(self.url, error) from None
 
     def _receive(self, first: int, last: int) -> None:

@@ -152,7 +152,8 @@ class RemoteSource:
             if noted:
                 self.warn(f"{error}. The size and sha256 that it stated before are used.")
                 return noted
-            argument = "token" if error.status in (401, 403) else "sha256" if error.code == "sha256" else "location"
+            refused = error.code == "gated" or (error.code == "status" and error.status in (401, 403))
+            argument = "token" if refused else "sha256" if error.code == "sha256" else "location"
             raise SourceError(argument, str(error), error.code) from None
 
     def place(self, remote: Remote) -> Path:

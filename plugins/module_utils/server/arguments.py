@@ -23,6 +23,12 @@ OWN_FLAGS = {
     "--port": "llama_server_port",
     "-m": "llama_server_model",
     "--model": "llama_server_model",
+    "-mu": "llama_server_model",
+    "--model-url": "llama_server_model",
+    "-hfr": "llama_server_model",
+    "--hf-repo": "llama_server_model",
+    "-hff": "llama_server_model",
+    "--hf-file": "llama_server_model",
     "--api-key": "llama_server_api_keys, which keeps keys out of the process list",
     "--api-key-file": "llama_server_api_keys",
     "-t": "llama_server_threads",
@@ -50,6 +56,15 @@ OWN_FLAGS = {
     "--jinja": "llama_server_jinja",
     "--metrics": "llama_server_metrics",
 }
+
+
+def own_variable(word: str) -> str:
+    """Return the variable that sets what a word of llama_server_extra would set, empty if none does.
+
+    The engine reads `_` in a long flag as `-` (gpt_params_parse_ex); other programs write `--flag=value`.
+    """
+    flag = word.partition("=")[0]
+    return OWN_FLAGS.get(flag.replace("_", "-") if flag.startswith("--") else flag, "")
 
 
 def server_options(variable: Callable[[str], Any]) -> dict[str, Any]:

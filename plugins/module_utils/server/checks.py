@@ -13,7 +13,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import (
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import fit
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYPES
-from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import OWN_FLAGS
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import own_variable
 
 
 def key_problems(api_keys: list[str]) -> list[str]:
@@ -55,6 +55,7 @@ def server_problems(
     reserve_mib: int,
     forecast: dict[str, Any],
     port_owner: str = "",
+    others_mib: int = 0,
 ) -> list[str]:
     """Return a sentence for each reason why a server must not be started with these options; empty if none.
 
@@ -65,6 +66,7 @@ def server_problems(
         reserve_mib: memory left to the rest of the board.
         forecast: the model's forecast or manifest (`tensor_bytes`, `hparams`); empty where it is not known yet.
         port_owner: another program that listens on the port, as module `llama_deployment_info` returns it.
+        others_mib: memory that other programs use now; 0 where nothing is to be started.
     """
     problems = key_problems(api_keys)
     problems += exposure_problems("llama_server", options["host"], "api_keys", bool(api_keys))
@@ -80,9 +82,10 @@ def server_problems(
         for name in ("cache_type_k", "cache_type_v")
         if options[name] not in TYPES
     ]
-    words = (str(word).partition("=")[0] for word in options["extra"])
     problems += [
-        f"llama_server_extra contains {word}. Set {OWN_FLAGS[word]} instead" for word in words if word in OWN_FLAGS
+        f"llama_server_extra contains {str(word).partition('=')[0]}. Set {own_variable(str(word))} instead"
+        for word in options["extra"]
+        if own_variable(str(word))
     ]
     if port_owner:
         problems.append(
@@ -90,7 +93,7 @@ def server_problems(
             " Stop that program, or choose another port"
         )
     if forecast and not problems:
-        found = fit(forecast, options, board["memory_mib"], reserve_mib)
+        found = fit(forecast, options, board["memory_mib"], reserve_mib, others_mib)
         if not found["fits"]:
             problems.append(found["sentence"])
     return problems

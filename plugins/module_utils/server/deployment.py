@@ -156,9 +156,13 @@ class Deployments:
         """Return how a deployment is reached, as `served_at` does."""
         return served_at(self.manifest(deployment).get("arguments", []))
 
+    def pid(self) -> str:
+        """Return the process ID of the server, 0 if it does not run."""
+        return show(self.unit_path.name, "MainPID").get("MainPID") or "0"
+
     def process(self) -> tuple[str, float]:
         """Return the ID of the deployment that the process was started from, and since when it runs (epoch)."""
-        pid = show(self.unit_path.name, "MainPID").get("MainPID") or "0"
+        pid = self.pid()
         if pid == "0":
             return "", 0.0
         try:

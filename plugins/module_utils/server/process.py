@@ -1,8 +1,9 @@
-"""Processes of this board: since when one runs, and which one listens on a port."""
+"""Processes of this board: since when one runs, what it uses, and which one listens on a port."""
 
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -76,3 +77,9 @@ def process_start(pid: str) -> float:
         time.clock_gettime(time.CLOCK_BOOTTIME),
         time.time(),
     )
+
+
+def resident_mib(pid: str) -> int:
+    """Return the memory that a process uses now, in MiB; 0 if there is none."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB", read_text(f"/proc/{pid}/status"), re.M)
+    return int(found[1]) >> 10 if found else 0
