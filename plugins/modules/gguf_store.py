@@ -7,12 +7,14 @@ from __future__ import annotations
 DOCUMENTATION = """
 ---
 module: gguf_store
-short_description: Remove everything that quantizing has left in a folder
+short_description: Remove what quantizing has left in a folder, all of it or what is no longer kept
 version_added: "0.2.0"
 description:
   - Removes models, manifests, downloaded sources, stamps and logs from a quantizer's folder of models, and the folders
     that are empty then. Files that M(ik_llama.pi.gguf_model) and M(ik_llama.pi.gguf_source) did not create stay.
-  - Fails while a download or a quantization runs.
+  - With O(state=pruned) the newest models and sources stay, and those that are in use. While a download or a
+    quantization runs nothing is removed.
+  - With O(state=absent) it fails while one runs.
 options:
   root:
     description: Folder of all models.
@@ -21,8 +23,21 @@ options:
   state:
     description: What to do.
     type: str
-    choices: [absent]
+    choices: [absent, pruned]
     default: absent
+  name:
+    description: Name of the models. Needed for O(state=pruned), like all that follow.
+    type: str
+  id:
+    description: ID of the model in use.
+    type: str
+  keep:
+    description: How many models of this name stay, and how many sources, those in use among them.
+    type: int
+  used:
+    description: Files that the model in use was made from.
+    type: list
+    elements: path
 attributes:
   check_mode:
     support: full
@@ -38,6 +53,15 @@ EXAMPLES = """
   ik_llama.pi.gguf_store:
     root: ~/.local/share/ik-llama-pi/models
     state: absent
+
+- name: Remove all but the last three models
+  ik_llama.pi.gguf_store:
+    root: ~/.local/share/ik-llama-pi/models
+    state: pruned
+    name: alphabet
+    id: 0123456789ab
+    keep: 3
+    used: [~/models/source.gguf]
 """
 
 RETURN = """
@@ -65,24 +89,42 @@ running:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import contents, remove_contents, running_jobs
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import (
+    contents,
+    pruned,
+    remove_contents,
+    running_jobs,
+    unused,
+)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "root": {"type": "path", "required": True},
-            "state": {"type": "str", "choices": ["absent"], "default": "absent"},
+            "state": {"type": "str", "choices": ["absent", "pruned"], "default": "absent"},
+            "name": {"type": "str"},
+            "id": {"type": "str"},
+            "keep": {"type": "int"},
+            "used": {"type": "list", "elements": "path"},
         },
+        required_if=[("state", "pruned", ["name", "id", "keep", "used"])],
         supports_check_mode=True,
     )
-    root = Path(module.params["root"])
+    params = module.params
+    root = Path(params["root"])
     running = running_jobs(root)
+    if running and params["state"] == "pruned":
+        module.exit_json(changed=False, removed=[], kept=[], freed_bytes=0)
     if running:
         text = f"{root} is in use by {', '.join(running)}. Wait for its end, or stop it. Nothing was removed."
         module.fail_json(msg=text, running=running)
     try:
-        found = contents(root)
+        if params["state"] == "pruned":
+            used = [Path(path).absolute() for path in params["used"]]
+            found = pruned(root, unused(root, params["name"], params["id"], params["keep"], used))
+        else:
+            found = contents(root)
         if not module.check_mode:
             remove_contents(root, found)
     except OSError as error:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import contents, remove_contents, running_jobs
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import (
+    contents,
+    pruned,
+    remove_contents,
+    running_jobs,
+    stamp_path,
+    unused,
+)
 
 OURS = {
     "alphabet/0123456789ab.gguf": 1000,
@@ -89,3 +97,39 @@ def test_nothing_goes_while_something_runs(plugin: Any, root: Path, capsys: pyte
     result = json.loads(capsys.readouterr().out)
     assert (result["failed"], result["running"]) == (True, ["quantize"])
     assert (root / "alphabet/0123456789ab.gguf").exists()
+
+
+def models(root: Path, *ids: str) -> None:
+    """Make these models of the name alphabet, each newer than the one before, with a pointer and a stamp each."""
+    for age, name in enumerate(ids):
+        make(root, f"alphabet/{name}.gguf", f"alphabet/{name}.json")
+        os.utime(root / f"alphabet/{name}.json", (1000 + age, 1000 + age))
+        (root / f"alphabet/recipe-{age}.json").symlink_to(f"{name}.json")
+        stamp = stamp_path(root, root / f"alphabet/{name}.gguf")
+        make(root, str(stamp.relative_to(root)))
+
+
+def test_the_newest_models_and_the_wanted_one_stay(tmp_path: Path) -> None:
+    ids = [digit * 12 for digit in "abcd"]
+    models(tmp_path, *ids)
+    make(tmp_path, "alphabet/eeeeeeeeeeee.gguf.part", "alphabet/aaaaaaaaaaaa.gguf.part", "alphabet/mine.gguf")
+    found = pruned(tmp_path, unused(tmp_path, "alphabet", ids[0], 2, []))
+    remove_contents(tmp_path, found)
+    left = sorted(path.name for path in (tmp_path / "alphabet").iterdir())
+    assert left == [
+        *("aaaaaaaaaaaa.gguf", "aaaaaaaaaaaa.gguf.part", "aaaaaaaaaaaa.json", "dddddddddddd.gguf", "dddddddddddd.json"),
+        *("mine.gguf", "recipe-0.json", "recipe-3.json"),
+    ]
+    assert len(list((tmp_path / ".stamps").iterdir())) == 2
+    assert unused(tmp_path, "alphabet", ids[0], 2, []) == []
+    assert unused(tmp_path, "other", ids[0], 1, []) == []
+
+
+def test_sources_in_use_stay_whatever_their_age(tmp_path: Path) -> None:
+    for age, name in enumerate("abcd"):
+        make(tmp_path, f".sources/{name * 12}/source.gguf")
+        os.utime(tmp_path / f".sources/{name * 12}", (1000 + age, 1000 + age))
+    used = [tmp_path / ".sources" / ("a" * 12) / "source.gguf", tmp_path / "elsewhere.dat"]
+    assert {path.name for path in unused(tmp_path, "alphabet", "0" * 12, 2, used)} == {"b" * 12, "c" * 12}
+    assert {path.name for path in unused(tmp_path, "alphabet", "0" * 12, 1, used)} == {"b" * 12, "c" * 12, "d" * 12}
+    assert unused(tmp_path, "alphabet", "0" * 12, 4, used) == []

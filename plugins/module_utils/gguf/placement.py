@@ -23,7 +23,12 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import s
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.stamp import read_stamp, write_stamp
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.takeover import TakeoverError, own_folder, take_over
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.takeover import (
+    TakeoverError,
+    has_writer,
+    own_folder,
+    take_over,
+)
 
 #: Root writes it, the service reads it.
 MODE = 0o644
@@ -149,6 +154,25 @@ def unused_models(folder: Path, users: Iterable[str]) -> list[Path]:
     used = {os.path.realpath(link) for pattern in users for link in glob.glob(pattern)}
     unused = [path for path in models if os.path.realpath(path) not in used]
     return unused if len(unused) < len(models) else []
+
+
+def abandoned(folder: Path) -> list[Path]:
+    """Return the folders in which copies ended before their model was complete, and that nobody writes into now."""
+    return [path for path in sorted(folder.glob("*/.*.incoming")) if _OURS.fullmatch(path.name) and not _written(path)]
+
+
+def _written(folder: Path) -> bool:
+    for path in folder.iterdir():
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            if has_writer(file):
+                return True
+        finally:
+            os.close(file)
+    return False
 
 
 #: What this module and its like write into a folder of models; all else there is somebody else's.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,6 +61,13 @@ def _is_ours(path: Path) -> bool:
     return _MODEL_FILE.fullmatch(path.name) is not None or _NEW_FILE.fullmatch(path.name) is not None
 
 
+def pruned(root: Path, paths: list[Path]) -> Contents:
+    """Return these paths, with the stamps of the models among them, as what is to be removed."""
+    stamps = [stamp for path in paths if (stamp := stamp_path(root, path)).is_file()]
+    found = [*paths, *stamps]
+    return Contents(found, [], sum(map(_size, found)))
+
+
 def contents(root: Path) -> Contents:
     """Return what is in ``root``: files and folders of the project, all others, and the bytes of the former."""
     ours = [root / name for name in (JOBS, SOURCES, STAMPS) if (root / name).is_dir()]
@@ -79,6 +87,31 @@ def _size(path: Path) -> int:
     if path.is_symlink() or not path.is_dir():
         return path.lstat().st_size
     return sum(file.lstat().st_size for file in path.rglob("*") if file.is_symlink() or file.is_file())
+
+
+def unused(root: Path, name: str, wanted: str, keep: int, used: Iterable[Path]) -> list[Path]:
+    """Return what need not be kept: older models of a name, what is left of others, and older sources.
+
+    Args:
+        name: of the models.
+        wanted: ID of the model that stays in any case, and may be unfinished.
+        keep: how many models stay, and how many folders of sources, the newest ones.
+        used: source and importance matrix of the wanted model, which stay in any case.
+    """
+    folder = root / name
+    files = [path for path in folder.glob("*") if not path.is_symlink() and _MODEL_FILE.fullmatch(path.name)]
+    finished = sorted((path for path in files if _MANIFEST.fullmatch(path.name)), key=_age)
+    ids = {wanted, *[path.stem for path in finished if path.stem != wanted][: max(0, keep - 1)]}
+    models = [path for path in files if path.name.split(".")[0] not in ids]
+    links = [path for path in folder.glob("*.json") if path.is_symlink() and path.parent / path.readlink() in models]
+    in_use = {path.parent for path in used}
+    sources = sorted((path for path in (root / SOURCES).glob("*") if path.is_dir()), key=_age)
+    others = [path for path in sources if path not in in_use]
+    return [*links, *models, *others[max(0, keep - len(in_use & set(sources))) :]]
+
+
+def _age(path: Path) -> float:
+    return -path.lstat().st_mtime
 
 
 def remove_contents(root: Path, found: Contents) -> None:
