@@ -10,7 +10,8 @@ module: gguf_prune
 short_description: Remove the models of a board that nothing uses, or all of them
 description:
   - A model C(folder/NAME/DIGEST.gguf) is used where one of the links O(users) leads to it. The others are removed, with
-    manifest and stamp. A model that is being received (C(.part)) is not touched.
+    manifest and stamp. What is left of a copy that ended before the model was complete is removed too, unless
+    somebody writes there now.
   - Where no link leads to a model, nothing is removed.
   - With O(state=absent) all models are removed, and what is left of interrupted copies. Other files stay, and so does a
     folder on which a disk is mounted.
@@ -63,10 +64,12 @@ left:
   elements: str
 """
 
+import shutil
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.placement import (
+    abandoned,
     our_files,
     remove_all,
     remove_model,
@@ -111,6 +114,11 @@ def main() -> None:
             if not module.check_mode:
                 remove_model(path)
             removed.append(f"{path.parent.name}/{path.stem}")
+        for path in abandoned(folder):
+            freed += sum(file.lstat().st_size for file in path.iterdir())
+            if not module.check_mode:
+                shutil.rmtree(path)
+            removed.append(f"{path.parent.name}/{path.name}")
     except OSError as error:
         module.fail_json(
             msg=f"an unused model cannot be removed: {error}. Removed before: {', '.join(removed) or '-'}."

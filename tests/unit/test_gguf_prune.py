@@ -84,3 +84,13 @@ def test_removing_all_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert placement.remove_all(tmp_path / "models") == []
     assert not (tmp_path / "models").exists()
+
+
+def test_what_is_left_of_a_copy_goes_unless_somebody_writes_there(tmp_path: Path) -> None:
+    place = placement.Placement(tmp_path / "alphabet", "0" * 64, 4)
+    assert placement.abandoned(tmp_path) == []
+    place.receive(os.getuid())
+    place.part.write_bytes(b"ha")
+    assert placement.abandoned(tmp_path) == [place.incoming]
+    with place.part.open("ab"):
+        assert placement.abandoned(tmp_path) == []
