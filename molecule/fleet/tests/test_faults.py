@@ -71,9 +71,39 @@ def test_server_that_cannot_start_for_a_while(board: Any, asked: Any) -> None:
     assert asked(board, 8080) == LETTERS
 
 
-def test_server_hangs(board: Any, serve: Any, asked: Any, outage: Any) -> None:
-    run = serve("-e", "llama_server_watchdog_seconds=8")
+#: Two conversations at once: with two slots an assertion of this engine fails (flash attention, S > 0).
+TWO_AT_ONCE = """
+import json, threading, urllib.request as r
+body = {"messages": [{"role": "user", "content": "x " * 700}], "max_tokens": 300}
+def ask():
+    try:
+        r.urlopen(r.Request("http://127.0.0.1:8080/v1/chat/completions", json.dumps(body).encode()), timeout=120).read()
+    except OSError:
+        pass
+threads = [threading.Thread(target=ask) for _ in range(2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def test_an_assertion_fails_or_the_server_hangs(board: Any, serve: Any, asked: Any, outage: Any) -> None:
+    """An assertion ends the server at once, although there is no debugger; whatever else hangs is ended by the watchdog."""
+    options = ("llama_server_watchdog_seconds=8", "llama_server_parallel=2", "llama_server_allow_hazards=true")
+    run = serve(*(word for option in options for word in ("-e", option)))
     assert run.returncode == 0, run.stdout
+    assert board.run("command -v gdb").rc != 0
+    before = pid(board)
+    with outage(board) as seconds:
+        board.check_output("python3 -c %s", TWO_AT_ONCE)
+        time.sleep(2)
+        assert asked(board, 8080) == LETTERS
+    assert pid(board) != before
+    log = board.check_output("journalctl -u llama-server -n 5000 --no-pager")
+    assert "GGML_ASSERT" in log
+    assert "status=6/ABRT" in log
+    assert "Watchdog timeout" not in log
+    assert 4 < seconds[0] < 15
+
     before = pid(board)
     with outage(board) as seconds:
         board.check_output(f"kill -STOP {before}")
