@@ -154,6 +154,11 @@ resident_mib:
   description: Memory that the server of this board uses now, in MiB; 0 if none runs.
   returned: always
   type: int
+unreadable:
+  description: Files that O(arguments) name and that the account O(user) cannot read, each with its flag and the reason.
+  returned: always
+  type: list
+  elements: str
 account_owner:
   description: Another account or group with the name O(user); empty if there is none.
   returned: always
@@ -174,6 +179,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.server.deployment impo
     Inputs,
     release_id,
 )
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.named_files import unreadable
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import port_owner, resident_mib
 
 
@@ -270,6 +276,7 @@ def main() -> None:
         ),
         port_owner=port_owner(params["port"], unit, params["root"]) if params["port"] else "",
         resident_mib=resident_mib(deployments.pid()),
+        unreadable=unreadable(params["arguments"], params["user"]) if params["user"] else [],
         account_owner=account_owner(params["user"], params["unit_path"]) if params["user"] else "",
     )
 

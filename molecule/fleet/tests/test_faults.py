@@ -87,7 +87,7 @@ threads = [threading.Thread(target=ask) for _ in range(2)]
 
 
 def test_an_assertion_fails_or_the_server_hangs(board: Any, serve: Any, asked: Any, outage: Any) -> None:
-    """An assertion ends the server at once, although there is no debugger; whatever else hangs is ended by the watchdog."""
+    """An assertion ends the server at once, although there is no debugger; the watchdog ends whatever else hangs."""
     options = ("llama_server_watchdog_seconds=8", "llama_server_parallel=2", "llama_server_allow_hazards=true")
     run = serve(*(word for option in options for word in ("-e", option)))
     assert run.returncode == 0, run.stdout
