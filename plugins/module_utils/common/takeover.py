@@ -111,8 +111,11 @@ def _check_alone(file: int, source: Path) -> None:
 def has_writer(file: int) -> bool:
     """Return whether a process has the file open for writing, or mapped so. `file` is open for reading.
 
-    The kernel grants a lease for reading only where there is none (fcntl(2), F_SETLEASE).
+    Linux grants a lease for reading only where there is none (fcntl(2), F_SETLEASE). A Mac, through which a model may
+    pass on its way, has neither leases nor /proc; there the file is the user's own.
     """
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return _writer_in_proc(file)
     # Whoever opens the file now breaks the lease, and the signal of that would end this process.
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     try:
