@@ -105,6 +105,20 @@ def test_a_copy_that_cannot_work_is_refused_before_anything_is_changed(play: Any
         inside("pi-02", "mv /var/lib/llama/aside /var/lib/llama/models/alphabet")
 
 
+def test_a_board_that_has_made_its_model_copies_it_itself(play: Any, inside: Any) -> None:
+    """It gets a copy of its own: a link would lead into somebody's folder."""
+    models = "/var/lib/llama/models/alphabet"
+    inside("pi-04", f"mkdir -p /srv/models/alphabet && cp -L {models}/current.* /srv/models/alphabet && rm -r {models}")
+    made = json.loads(inside("pi-04", "cat /srv/models/alphabet/current.json"))
+    inside("pi-04", f"cd /srv/models/alphabet && mv current.gguf {made['file']} && mv current.json rpi5-16gb-card.json")
+    variables = json.dumps({"gguf_distribute_from": "pi-04", "gguf_distribute_source_root": "/srv/models"})
+    run = play("playbooks/distribute.yml", "--limit", "pi-04", "-e", variables)
+    assert run.returncode == 0, shown(run.stdout)
+    assert [result.host for result in results(run.stdout, "long_command") if result.changed] == ["pi-04"]
+    assert inside("pi-04", f"sha256sum < {models}/current.gguf").split()[0] == made["sha256"]
+    assert inside("pi-04", f"readlink -f {models}/current.gguf").startswith(models)
+
+
 def test_removing_leaves_what_is_not_ours(play: Any, inside: Any) -> None:
     """The last test: after it no board serves."""
     run = play("playbooks/remove.yml")
