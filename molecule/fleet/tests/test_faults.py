@@ -87,7 +87,7 @@ threads = [threading.Thread(target=ask) for _ in range(2)]
 
 
 def wait_for_health(board: Any) -> None:
-    """Wait until the server says that it is healthy. On a busy machine a watchdog of seconds would cut off a question."""
+    """Wait until the server says that it is healthy. A watchdog of seconds cuts off questions on a busy machine."""
     asks = "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health', timeout=5)"
     deadline = time.monotonic() + 60
     while board.run("python3 -c %s", asks).rc != 0:
