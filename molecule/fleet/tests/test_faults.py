@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from naming import named, unnamed
-from runs import facts, refused, results, stats
+from runs import facts, refused, results, shown, stats
 
 LETTERS = "abcdefghijkl"
 MODEL = "/var/lib/llama/models/alphabet/current.gguf"
@@ -112,17 +112,20 @@ def test_an_assertion_fails(board: Any, serve: Any, outage: Any) -> None:
     assert 4 < seconds[0] < 15
 
 
+#: Seconds. On a busy machine one question takes longer than ten.
+WATCHDOG = 20
+
+
 def test_server_hangs(board: Any, serve: Any, outage: Any) -> None:
-    run = serve("-e", "llama_server_watchdog_seconds=8")
-    assert run.returncode == 0, run.stdout
+    run = serve("-e", f"llama_server_watchdog_seconds={WATCHDOG}")
+    assert run.returncode == 0, shown(run.stdout)
     before = pid(board)
     with outage(board) as seconds:
         board.check_output(f"kill -STOP {before}")
-        time.sleep(12)
         wait_for_health(board)
     assert pid(board) != before
     assert "Watchdog timeout" in board.check_output("journalctl -u llama-server -n 5000 --no-pager")
-    assert 4 < seconds[0] < 25
+    assert WATCHDOG - 4 < seconds[0] < WATCHDOG + 17
     assert serve().returncode == 0
 
 
