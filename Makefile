@@ -12,10 +12,10 @@ VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Three groups of about the same length run at the same time: these have their own boards, ...
-WITH_FLEETS := $(filter collection conditions fleet gateway pi_metrics,$(SCENARIOS))
-# ... these need this machine alone, or two emulated boards of their own, and the last of them a virtual Pi, ...
-WITHOUT_BOARDS := $(filter fleet_forecast gguf_distribute gguf_quantize gguf_source ik_llama_build_builder \
-  ik_llama_build_failed ik_llama_build_interrupted ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))
+WITH_FLEETS := $(filter collection conditions fleet gateway gguf_distribute ik_llama_build_builder pi_metrics,$(SCENARIOS))
+# ... these need this machine alone, and the last of them a virtual Pi, ...
+WITHOUT_BOARDS := $(filter fleet_forecast gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
+  ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))
 # ... and the others share the boards of one lab.
 WITH_BOARDS := $(filter-out $(WITH_FLEETS) $(WITHOUT_BOARDS),$(SCENARIOS))
 export PATH := $(DEV)/bin:$(PATH)

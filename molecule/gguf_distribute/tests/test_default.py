@@ -103,7 +103,8 @@ def test_a_complete_file_without_its_manifest_is_adopted(
     board.check_output(f"cd {FOLDER} && rm *.json *.stamp current.gguf")
     run = run_playbook("molecule/gguf_distribute/converge.yml")
     assert run.returncode == 0, run.stdout
-    assert results(run.stdout, "long_copy") == results(run.stdout, "gguf_receive") == []
+    copied = [result for name in ("long_copy", "gguf_receive") for result in results(run.stdout, name)]
+    assert {result.outcome for result in copied} <= {"skipped"}
     assert json.loads(board.file(f"{FOLDER}/current.json").content_string) == manifest
 
 
