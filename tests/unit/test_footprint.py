@@ -136,4 +136,4 @@ def test_other_programs_count_where_they_use_more_than_the_reserve() -> None:
     assert fit(PLAN, OPTIONS, 15818, 1024, 900) == alone
     beside = fit(PLAN, OPTIONS, 15818, 1024, 4000)
     assert (alone["fits"], beside["fits"], beside["room_mib"]) == (True, False, 15818 - 4000)
-    assert unnamed(beside["sentence"], 4000, 15818) == []
+    assert unnamed(beside["sentence"], 4000, 15818, "llama_server_memory_reserve_mib", 1024) == []

@@ -200,7 +200,7 @@ def fit(
         f"the model needs {need} MiB of memory at llama_server_context {context} ({sizes}), and this board has"
         f" {room} MiB for it ({memory_mib} less "
         + (
-            f"{others_mib} that other programs use now)"
+            f"{others_mib} that other programs use now, more than llama_server_memory_reserve_mib = {reserve_mib})"
             if others_mib > reserve_mib
             else f"{reserve_mib} for the system, llama_server_memory_reserve_mib)"
         )
