@@ -32,8 +32,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 #: Exit codes of rsync after which the rest can be sent: the connection broke, or nothing arrived for some time.
 BROKEN = (10, 12, 30, 35, 255)
-#: Seconds without a byte, after which a copy has stalled.
-STALLED = 120
 #: Seconds between two tries, and how long a test may take.
 PAUSE, TEST = 5.0, 60.0
 
@@ -158,5 +156,4 @@ def command(kind: str, args: Mapping[str, Any]) -> list[str]:
         return ["cp", "--reflink=auto", "--", args["src"], args["dest"]]
     ends = [args["src"], args["dest"]]
     ends[1 if args["direction"] == "to_host" else 0] = f"host:{ends[1 if args['direction'] == 'to_host' else 0]}"
-    # --append sends what is missing and compares nothing: a new file is sent whole, a partial one is continued.
-    return ["rsync", "--append", "--inplace", "--progress", "--stats", f"--timeout={STALLED}", "--", *ends]
+    return [*transport.RSYNC, "--", *ends]

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.transport import RSYNC
+
 #: Of a login that asks nobody anything.
 _UNATTENDED = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"]
 
@@ -36,6 +38,11 @@ def rsync_address(login: Mapping[str, Any]) -> str:
     """Return `user@address` for rsync, or `address` where no user is set; IPv6 addresses in brackets."""
     host = f"[{login['host']}]" if ":" in str(login["host"]) else login["host"]
     return _address({**login, "host": host})
+
+
+def rsync_command(login: Mapping[str, Any], src: str, dest: str) -> list[str]:
+    """Return the command line that copies a file to a host, or the rest of it, and logs in as `ssh_command` does."""
+    return [*RSYNC, f"--rsh={rsync_shell(login)}", "--", src, f"{rsync_address(login)}:{dest}"]
 
 
 def ssh_login(host: Mapping[str, Any]) -> str:
@@ -88,8 +95,7 @@ def serving_boards(hosts: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, An
 class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
-            "rsync_shell": rsync_shell,
-            "rsync_address": rsync_address,
+            "rsync_command": rsync_command,
             "serving_boards": serving_boards,
             "ssh_command": ssh_command,
             "ssh_login": ssh_login,

@@ -18,6 +18,9 @@ from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import remote_shell
 
+#: --append sends what is missing and compares nothing: a new file is sent whole, a partial one is continued. A copy has
+#: stalled after 120 seconds without a byte.
+RSYNC = ["rsync", "--append", "--inplace", "--progress", "--stats", "--timeout=120"]
 #: Connections that cannot put a file of any size in its place.
 REFUSED = ("httpapi", "netconf", "network_cli", "psrp", "winrm")
 

@@ -26,7 +26,9 @@ def test_a_command_on_a_host(ssh: Any) -> None:
 
 def test_rsync_logs_in_as_the_command_does(ssh: Any) -> None:
     assert [*shlex.split(ssh.rsync_shell(LOGIN)), "pi@fd00::1"] == ssh.ssh_command(LOGIN)
-    assert ssh.rsync_address(LOGIN) == "pi@[fd00::1]"
+    words = ssh.rsync_command(LOGIN, "a b", "/c")
+    assert f"--rsh={ssh.rsync_shell(LOGIN)}" in words
+    assert words[-2:] == ["a b", "pi@[fd00::1]:/c"]
 
 
 def test_defaults_are_those_of_ssh(ssh: Any) -> None:
