@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ def named_by(pointer: str) -> str:
     return os.path.basename(os.readlink(ROOT / pointer))
 
 
+def processor_seconds() -> float:
+    """What ended children used: other scenarios run at the same time, so the clock also tells of their load."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_the_option_made_another_release() -> None:
     second, first = (json.loads((ROOT / pointer / "release.json").read_text()) for pointer in ("current", "previous"))
     assert first["id"] != second["id"]
@@ -29,14 +35,14 @@ def test_the_option_made_another_release() -> None:
 
 def test_the_old_option_switches_back_without_compiling(run_playbook: Any) -> None:
     first, second = named_by("previous"), named_by("current")
-    began = time.monotonic()
+    before = processor_seconds()
     run = run_playbook(CONVERGE, *FIRST)
-    took = time.monotonic() - began
+    took = processor_seconds() - before
     assert run.returncode == 0, run.stdout
     assert (named_by("current"), named_by("previous")) == (first, second)
     assert changed(run.stdout) == 1
     assert [result for result in results(run.stdout, "long_command") if result.outcome != "skipped"] == []
-    assert took < 10
+    assert 0 < took < 10
 
 
 def test_what_does_not_go_into_the_release_makes_none(run_playbook: Any) -> None:
