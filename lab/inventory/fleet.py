@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Print the inventory of a fleet on this machine: LAB_BOARDS boards (4), and a gateway if LAB_GATEWAY is 1.
 
+The board that LAB_BOOKWORM names has Debian 12, the others have Debian 13.
+
 The gateway has port LAB_FLEET_PORT (2220) on 127.0.0.1, the boards have the ports after it. The output is for Ansible's
 inventory plugin `script`. Connections are those of group_vars/arm64_boards.yml, but written out as in a user's
 inventory: each task compiles a template again on each host.
@@ -20,6 +22,7 @@ def main() -> None:
     ports = {name: first + position for position, name in enumerate(boards, start=1)}
     ports.update(dict.fromkeys(gateways, first))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ik-llama-pi"
+    suites = dict.fromkeys(os.environ.get("LAB_BOOKWORM", "").split(), {"suite": "bookworm"})
     instance = os.environ.get("LAB_FLEET") or "fleet"
     keys = cache / "lab" / instance
     print(
@@ -30,7 +33,9 @@ def main() -> None:
                     "vars": {
                         "lab_host_instance": instance,
                         "lab_host_architecture": "native",
-                        "lab_host_boards": [{"name": name, "ssh_port": port} for name, port in ports.items()],
+                        "lab_host_boards": [
+                            {"name": name, "ssh_port": port, **suites.get(name, {})} for name, port in ports.items()
+                        ],
                     },
                 },
                 "native_containers": {

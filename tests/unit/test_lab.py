@@ -158,6 +158,12 @@ def plan(machine: dict[str, Any] | None = None, wanted: dict[str, Any] | None = 
     return lab_plan({**MACHINE, **(machine or {})}, {**WANTED, **(wanted or {})})
 
 
+def image(machine: dict[str, Any] | None = None, wanted: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The only image of a plan."""
+    (made,) = plan(machine, wanted)["images"]
+    return dict(made)
+
+
 @pytest.mark.parametrize(
     ("change", "names", "others"),
     [
@@ -168,7 +174,7 @@ def plan(machine: dict[str, Any] | None = None, wanted: dict[str, Any] | None = 
         ({"root": False}, ["root"], ["podman", "debian", "bookworm"]),
         ({"architecture": "riscv64"}, ["riscv64", "x86_64", "aarch64"], ["root"]),
         ({"free_mib": 1024}, ["/c", "1.0", 4, "lab_host_space_gib", "lab_host_cache"], ["root"]),
-        ({"free_mib": 1024, "images": [plan()["image"]]}, [], []),
+        ({"free_mib": 1024, "images": [image()["image"]]}, [], []),
         ({"ports_busy": [2201]}, [2201, "pi-01", "lab_host_boards"], ["root"]),
         ({"ports_busy": [2201], "containers": {"demo-pi-01": {"running": True, "id": ""}}}, [], []),
     ],
@@ -182,16 +188,30 @@ def test_problems_of_a_machine(change: dict[str, Any], names: list[Any], others:
 
 
 def test_the_order_of_packages_makes_no_other_root_file_system() -> None:
-    assert plan()["rootfs"] == plan(wanted={"packages": ["python3", "sudo"]})["rootfs"]
-    assert plan()["rootfs"] != plan(wanted={"packages": ["python3"]})["rootfs"]
+    assert image()["rootfs"] == image(wanted={"packages": ["python3", "sudo"]})["rootfs"]
+    assert image()["rootfs"] != image(wanted={"packages": ["python3"]})["rootfs"]
+
+
+def test_boards_of_another_debian_release_have_their_own_image() -> None:
+    boards = [{"name": "pi-01", "ssh_port": 2201}, {"name": "pi-02", "ssh_port": 2202, "suite": "bookworm"}]
+    made = plan(wanted={"boards": [*boards, {"name": "pi-03", "ssh_port": 2203}]})
+    new, old = made["images"]
+    assert [board["image"] for board in made["boards"]] == [new["image"], old["image"], new["image"]]
+    assert (new["suite"], old["suite"]) == ("trixie", "bookworm")
+    assert new["rootfs"] != old["rootfs"]
+    assert all(" bookworm" in line for line in old["sources"]) and all(" trixie" in line for line in new["sources"])
+    # One that is made already is not made again.
+    there = plan({"images": [new["image"], new["rootfs_image"]]}, {"boards": boards})
+    assert [image["image_missing"] for image in there["images"]] == [False, True]
+    assert unnamed(" ".join(lab_steps(there)), "bookworm", old["rootfs"]) == []
 
 
 @pytest.mark.parametrize(
     "change", [{"trees": {"board": "bb"}}, {"certificates": {"/a.crt": "00"}}, {"architecture": "aarch64"}]
 )
 def test_what_goes_into_the_image_names_it(change: dict[str, Any]) -> None:
-    assert plan(change)["image"] != plan()["image"]
-    assert plan(change)["rootfs"] == plan()["rootfs"]
+    assert image(change)["image"] != image()["image"]
+    assert image(change)["rootfs"] == image()["rootfs"]
 
 
 @pytest.mark.parametrize(
@@ -210,11 +230,11 @@ def test_boards_are_compared_with_what_runs(there: dict[str, Any], standing: str
 
 def test_steps_name_what_will_be_made_and_nothing_else() -> None:
     made = plan({"versions": {}})
-    packages, rootfs, image, boards = lab_steps(made)
+    packages, rootfs, built, boards = lab_steps(made)
     assert unnamed(packages, "podman", "qemu-user-static") == []
-    assert unnamed(rootfs, made["rootfs"]) == unnamed(image, made["image"]) == unnamed(boards, "pi-01") == []
+    assert unnamed(rootfs, image()["rootfs"]) == unnamed(built, image()["image"]) == unnamed(boards, "pi-01") == []
     stands = {
-        "images": [plan()["image"], plan()["rootfs_image"]],
+        "images": [image()["image"], image()["rootfs_image"]],
         "containers": {"demo-pi-01": {"running": True, "id": plan()["boards"][0]["id"]}},
     }
     assert lab_steps(plan(stands)) == []
@@ -251,9 +271,9 @@ def test_an_arm64_machine_needs_no_emulator() -> None:
 def test_boards_of_this_machines_own_kind_need_none_either_and_are_other_boards() -> None:
     native = plan({"versions": {}}, {"architecture": "native"})
     assert (native["architecture"], native["emulated"], native["qemu"]) == ("amd64", False, [])
-    assert native["rootfs"] != plan()["rootfs"]
+    assert native["images"][0]["rootfs"] != image()["rootfs"]
     assert native["boards"][0]["id"] != plan()["boards"][0]["id"]
-    assert plan({"architecture": "aarch64"}, {"architecture": "native"})["rootfs"] == plan()["rootfs"]
+    assert image({"architecture": "aarch64"}, {"architecture": "native"})["rootfs"] == image()["rootfs"]
 
 
 def test_a_fleet_is_reached_as_the_labs_boards_are(monkeypatch: pytest.MonkeyPatch) -> None:

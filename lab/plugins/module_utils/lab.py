@@ -152,29 +152,13 @@ def qemu_to_update(wanted: Iterable[str], versions: dict[str, str], least: int =
     return [name for name in wanted if newest(name) < least]
 
 
-def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
-    """Return what the lab needs on this machine, and what of it is missing.
-
-    Args:
-        machine: what module `lab_info` returned.
-        wanted: `cache`, `instance`, `boards`, `machines` (boards that another role starts), `architecture` (`aarch64`,
-            or `native` for this machine's), `suite`, `packages` (in the root file system), `host_packages`,
-            `qemu_packages` (of full systems), and `image` (what else the image is made from).
-
-    Returns:
-        inputs (`wanted`), machine, change (whether anything is to be made), directory (of this instance), architecture
-        (Debian's name), emulated, packages and qemu (to install here), sources (of the boards), rootfs (path),
-        rootfs_image and image (names), rootfs_missing and image_missing, boards (each with container, id, and state:
-        `absent`, `outdated`, `stopped` or `running`), and ssh_boards (name, ssh_port and directory of each board and
-        machine).
-    """
-    architecture = machine["architecture"] if wanted["architecture"] == "native" else wanted["architecture"]
-    emulated = machine["architecture"] != architecture
-    sources = debian_sources(machine["apt_sources"], machine["codename"], wanted["suite"])
+def _image(
+    machine: dict[str, Any], wanted: dict[str, Any], suite: str, architecture: str, emulated: bool
+) -> dict[str, Any]:
+    """Return one of the images of `lab_plan`."""
+    sources = debian_sources(machine["apt_sources"], machine["codename"], suite)
     packages = sorted(wanted["packages"])
-    debian = DEBIAN_ARCHITECTURES.get(architecture, architecture)
-    directory = f"{wanted['cache']}/lab/{wanted['instance']}"
-    rootfs_id = content_id({"format": 2, "suite": wanted["suite"], "packages": packages, "architecture": debian})
+    rootfs_id = content_id({"format": 2, "suite": suite, "packages": packages, "architecture": architecture})
     image_id = content_id(
         {
             "rootfs": rootfs_id,
@@ -186,6 +170,39 @@ def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     )
     rootfs_image = f"localhost/ik-llama-pi/rootfs:{rootfs_id}"
     image = f"localhost/ik-llama-pi/board:{image_id}"
+    return {
+        "suite": suite,
+        "sources": sources,
+        "rootfs": f"{wanted['cache']}/rootfs/{rootfs_id}.tar",
+        "rootfs_image": rootfs_image,
+        "rootfs_missing": rootfs_image not in machine["images"],
+        "image": image,
+        "image_missing": image not in machine["images"],
+    }
+
+
+def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """Return what the lab needs on this machine, and what of it is missing.
+
+    Args:
+        machine: what module `lab_info` returned.
+        wanted: `cache`, `instance`, `boards`, `machines` (boards that another role starts), `architecture` (`aarch64`,
+            or `native` for this machine's), `suite` (of boards that name none), `packages` (in the root file system),
+            `host_packages`, `qemu_packages` (of full systems), and `image` (what else an image is made from).
+
+    Returns:
+        inputs (`wanted`), machine, change (whether anything is to be made), directory (of this instance), architecture
+        (Debian's name), emulated, packages and qemu (to install here), images (one for each suite that a board has:
+        suite, sources, rootfs (path), rootfs_image and image (names), rootfs_missing and image_missing), boards (each
+        with container, image, id, and state: `absent`, `outdated`, `stopped` or `running`), and ssh_boards (name,
+        ssh_port and directory of each board and machine).
+    """
+    architecture = machine["architecture"] if wanted["architecture"] == "native" else wanted["architecture"]
+    emulated = machine["architecture"] != architecture
+    debian = DEBIAN_ARCHITECTURES.get(architecture, architecture)
+    directory = f"{wanted['cache']}/lab/{wanted['instance']}"
+    suites = dict.fromkeys(board.get("suite", wanted["suite"]) for board in wanted["boards"]) or [wanted["suite"]]
+    images = {suite: _image(machine, wanted, suite, debian, emulated) for suite in suites}
     ssh_boards = [
         {"name": board["name"], "ssh_port": board["ssh_port"], "directory": f"{directory}/boards/{board['name']}"}
         for board in [*wanted["boards"], *wanted["machines"]]
@@ -193,7 +210,8 @@ def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
     boards = []
     for board in wanted["boards"]:
         container = f"{wanted['instance']}-{board['name']}"
-        board_id = content_id({"image": image_id, "board": board, "directory": directory})
+        image = images[board.get("suite", wanted["suite"])]["image"]
+        board_id = content_id({"image": image, "board": board, "directory": directory})
         found = machine["containers"].get(container)
         if found is None:
             state = "absent"
@@ -201,7 +219,7 @@ def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
             state = "outdated"
         else:
             state = "running" if found["running"] else "stopped"
-        boards.append({**board, "container": container, "id": board_id, "state": state})
+        boards.append({**board, "container": container, "image": image, "id": board_id, "state": state})
     plan = {
         "inputs": wanted,
         "machine": machine,
@@ -210,12 +228,7 @@ def lab_plan(machine: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
         "emulated": emulated,
         "qemu": qemu_to_update([USER_EMULATOR] * emulated + wanted["qemu_packages"], machine["versions"]),
         "packages": missing(wanted["host_packages"], machine["versions"]),
-        "sources": sources,
-        "rootfs": f"{wanted['cache']}/rootfs/{rootfs_id}.tar",
-        "rootfs_image": rootfs_image,
-        "rootfs_missing": rootfs_image not in machine["images"],
-        "image": image,
-        "image_missing": image not in machine["images"],
+        "images": list(images.values()),
         "boards": boards,
         "ssh_boards": ssh_boards,
     }
@@ -242,7 +255,7 @@ def lab_problems(plan: dict[str, Any], space_gib: int) -> list[str]:
         )
     elif not machine["root"]:
         problems.append("containers with systemd, and the emulation, need root. Run the playbook as root")
-    if plan["image_missing"] and machine["free_mib"] < space_gib * 1024:
+    if any(image["image_missing"] for image in plan["images"]) and machine["free_mib"] < space_gib * 1024:
         problems.append(
             f"{machine['cache']} has {machine['free_mib'] / 1024:.1f} GiB free, and the lab needs {space_gib}"
             " (lab_host_space_gib). Free space, or set lab_host_cache to a folder on another disk"
@@ -264,11 +277,12 @@ def lab_steps(plan: dict[str, Any]) -> list[str]:
     steps = []
     if packages:
         steps.append(f"Debian packages to install on this machine: {', '.join(packages)} (less than a minute)")
-    if plan["rootfs_missing"]:
-        time = "emulated, about five minutes" if plan["emulated"] else "about a minute"
-        steps.append(f"root file system of the boards, unless {plan['rootfs']} exists ({time})")
-    if plan["image_missing"]:
-        steps.append(f"image {plan['image']} (a quarter of a minute)")
+    for image in plan["images"]:
+        if image["rootfs_missing"]:
+            time = "emulated, about five minutes" if plan["emulated"] else "about a minute"
+            steps.append(f"root file system of Debian {image['suite']}, unless {image['rootfs']} exists ({time})")
+        if image["image_missing"]:
+            steps.append(f"image {image['image']} (a quarter of a minute)")
     if boards:
         steps.append(f"boards to start: {', '.join(boards)} (ten seconds)")
     return steps

@@ -15,7 +15,7 @@ from runs import changed, refused, results, shown
 SCENARIO = Path(__file__).resolve().parents[1]
 PROJECT = SCENARIO.parents[1]
 INVENTORY = PROJECT / "lab/inventory/fleet.py"
-BOARDS = ("pi-01", "pi-02", "pi-03", "pi-04")
+BOARDS = ("pi-01", "pi-02", "pi-03", "pi-04", "pi-05")
 ASK = "import json, urllib.request as r; print(json.load(r.urlopen('http://127.0.0.1:8080/health'))['status'])"
 
 
@@ -87,6 +87,65 @@ def test_what_cannot_work_is_refused_before_anything_is_changed(case: str, play:
     run = play("playbooks/preflight.yml", "--limit", f"{board}:localhost", "-e", json.dumps(variables))
     assert run.returncode == 2, run.stdout
     assert unnamed(refused(run.stdout, board), board, *names) == []
+    assert changed(run.stdout) == 0
+
+
+# One run for each: it says of every board what is wrong there.
+REFUSED_TOGETHER: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
+    "options of the server": {
+        "pi-01": ({"llama_server_extra": ["--ctx_size", "1"]}, ("--ctx_size", "llama_server_context")),
+        "pi-02": ({"llama_server_extra": ["--threads=2"]}, ("--threads", "llama_server_threads")),
+        "pi-03": ({"llama_server_extra": ["--grammar-file", "/srv/none"]}, ("--grammar-file", "/srv/none")),
+        "pi-04": ({"llama_server_extra": ["--grammar-file", "/home/ada/.bashrc"]}, ("/home/ada/.bashrc", "ProtectHome")),
+        "pi-05": ({"llama_server_api_keys": ["first", "second one"]}, ("llama_server_api_keys",)),
+    },
+    "values of a wrong kind": {
+        "pi-01": ({"llama_server_port": "eighty"}, ("llama_server_port", "eighty")),
+        "pi-02": ({"llama_server_mlock": "perhaps"}, ("llama_server_mlock", "perhaps")),
+        "pi-03": ({"llama_server_context": "16K"}, ("llama_server_context", "16K")),
+        "pi-04": ({"llama_server_api_keys": {"mine": "first"}}, ("llama_server_api_keys",)),
+        "pi-05": ({"llama_server_cache_type_k": "q9_9"}, ("llama_server_cache_type_k", "q9_9")),
+    },
+    "addresses and numbers that mean nothing": {
+        "pi-01": ({"llama_server_host": "0.0.0.0:8080"}, ("llama_server_host", "0.0.0.0:8080")),
+        "pi-02": ({"llama_server_port": 80800}, ("llama_server_port", "80800")),
+        "pi-03": ({"llama_server_allow_from": "192.168.1.0/33"}, ("llama_server_allow_from", "192.168.1.0/33")),
+        "pi-04": ({"llama_server_parallel": 0}, ("llama_server_parallel",)),
+        "pi-05": ({"llama_server_alias": "my model\n"}, ("llama_server_alias",)),
+    },
+    "memory that other programs use": {
+        "pi-02": ({"llama_server_threads": 2}, ("llama_server_memory_reserve_mib",)),
+    },
+    "memory that other programs use where one would compile": {
+        "pi-03": ({"ik_llama_build_strategy": "native"}, ("ik_llama_build_strategy",)),
+    },
+    "a build host with a newer C library": {
+        "pi-05": (
+            {"ik_llama_build_builder": "pi-03", "ik_llama_build_builder_root": "/opt/built"},
+            ("2.36", "2.41", "ik_llama_build_strategy"),
+        ),
+    },
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_TOGETHER)
+def test_what_cannot_work_on_several_boards(case: str, play: Any, inside: Any, tmp_path: Path) -> None:
+    boards = REFUSED_TOGETHER[case]
+    house = tmp_path / "house.yml"
+    house.write_text(json.dumps({"pis": {"hosts": {board: variables for board, (variables, _) in boards.items()}}}))
+    used = boards if case.startswith("memory") else ()
+    for board in used:
+        # 256 MiB are left.
+        inside(board, "sed 's/^MemAvailable: .*/MemAvailable: 262144 kB/' /proc/meminfo > /run/meminfo")
+        inside(board, "mount --bind /run/meminfo /proc/meminfo")
+    try:
+        run = play("-i", str(house), "playbooks/preflight.yml")
+    finally:
+        for board in used:
+            inside(board, "umount /proc/meminfo")
+    assert run.returncode == 2, run.stdout
+    for board, (_, names) in boards.items():
+        assert unnamed(refused(run.stdout, board), board, *names) == []
     assert changed(run.stdout) == 0
 
 
