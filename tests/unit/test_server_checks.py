@@ -52,6 +52,13 @@ def test_networks_are_such_that_systemd_knows() -> None:
     assert unnamed(problem, "llama_server_host", "pi-01.local", "llama_server_allow_from") == []
 
 
+@pytest.mark.parametrize("alias", ["", " ", "my model\n", "a\tb", "\x1b[31mred"])
+def test_a_name_that_is_no_line(alias: str) -> None:
+    (problem,) = server_problems({**OPTIONS, "alias": alias}, [], BOARD, 1024, {})
+    assert unnamed(problem, "llama_server_alias") == []
+    assert server_problems({**OPTIONS, "alias": "Qwen3.5 35B"}, [], BOARD, 1024, {}) == []
+
+
 @pytest.mark.parametrize("name", ["cache_type_k", "cache_type_v"])
 def test_a_type_that_is_none_is_told_with_the_variable_s_name(name: str) -> None:
     plan = {"tensor_bytes": 1, "hparams": {}}  # whether it fits is not asked then

@@ -82,6 +82,11 @@ def server_problems(
         for name in ("cache_type_k", "cache_type_v")
         if options[name] not in TYPES
     ]
+    alias = str(options["alias"])
+    if not alias.isprintable() or not alias or alias != alias.strip():
+        problems.append(
+            f"the model's name in the API must be one line, without blanks around it (llama_server_alias = {alias!r})"
+        )
     problems += [
         f"llama_server_extra contains {str(word).partition('=')[0]}. Set {own_variable(str(word))} instead"
         for word in options["extra"]
