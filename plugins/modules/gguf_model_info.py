@@ -11,9 +11,11 @@ version_added: "0.2.0"
 description:
   - Returns whether the model that source, importance matrix, recipe and engine give is finished, what is still to be
     downloaded for it, and what it will be, tensor by tensor and to the byte. It changes nothing.
-  - Of the sources only the headers are read, over HTTP by range requests. The model's ID is known only where the sha256
+  - Of the source only the header is read, over HTTP by range requests. The model's ID is known only where the sha256
     of the sources is known without reading them whole; M(ik_llama.pi.gguf_model) notes it.
-  - Fails where the recipe does not fit the source, or the disk has no room.
+  - The importance matrix is read whole, unless the model is finished or the matrix is not on this host yet.
+  - Fails where recipe or importance matrix do not fit the source, or the disk has no room. Tensors that could use an
+    entry of the importance matrix, and have none, are a warning.
 options:
   source:
     description: The GGUF file to quantize (of a split one its first part), by path, URL or C(hf://OWNER/NAME@REVISION/FILE).
