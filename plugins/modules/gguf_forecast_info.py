@@ -11,6 +11,8 @@ version_added: "0.2.0"
 description:
   - Reads the header of the source once, no weights, and predicts for each recipe and for each file type of the engine
     the type of every tensor and the size of the result.
+  - Where a server asks to wait (C(Retry-After)), the action plugin of the same name shows for how long, waits, and runs
+    the module again.
 options:
   source:
     description: The GGUF file (of a split one its first part), by path, URL or C(hf://OWNER/NAME@REVISION/FILE).
@@ -69,6 +71,14 @@ argument:
   description: The option that is wrong.
   returned: failure
   type: str
+retry_after:
+  description: How many seconds the server asks to wait, where that is longer than an hour in all.
+  returned: failure
+  type: int
+server:
+  description: The server that asks to wait.
+  returned: failure
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -78,6 +88,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
     make_forecasts,
     named,
 )
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import ServerBusy
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS
 
 
@@ -102,6 +113,8 @@ def main() -> None:
             params["hub_token"],
             params["hub"],
         )
+    except ServerBusy as error:
+        module.fail_json(**error.facts)
     except ForecastError as error:
         module.fail_json(msg=str(error), argument=error.argument)
     facts = {"location": named(params["source"]), "bytes": source.size, "transferred": source.transferred}

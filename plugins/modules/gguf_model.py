@@ -14,6 +14,8 @@ description:
     model in use.
   - The sources are read whole only when they have changed since their sha256 was noted in C(root/.stamps).
   - M(ik_llama.pi.gguf_model_info) returns the state without changing anything.
+  - Where a server asks to wait (C(Retry-After)), the action plugin of the same name shows for how long, waits, and runs
+    the module again.
 options:
   source:
     description:
@@ -116,12 +118,21 @@ argument:
   description: The option that is wrong.
   returned: failure
   type: str
+retry_after:
+  description: How many seconds the server asks to wait, where that is longer than an hour in all.
+  returned: failure
+  type: int
+server:
+  description: The server that asks to wait.
+  returned: failure
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import ForecastError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model_steps import MODEL_OPTIONS, model_result
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import ServerBusy
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS
 
 
@@ -142,6 +153,8 @@ def main() -> None:
     )
     try:
         result = model_result(module.params, module.check_mode, module.warn)
+    except ServerBusy as error:
+        module.fail_json(**error.facts)
     except (ForecastError, ModelError) as error:
         module.fail_json(msg=str(error), argument=error.argument)
     except OSError as error:

@@ -11,9 +11,13 @@ version_added: "0.2.0"
 description:
   - Returns whether the model that source, importance matrix, recipe and engine give is finished, what is still to be
     downloaded for it, and what it will be, tensor by tensor and to the byte. It changes nothing.
-  - Of the sources only the headers are read, over HTTP by range requests. The model's ID is known only where the sha256
+  - Of the source only the header is read, over HTTP by range requests. The model's ID is known only where the sha256
     of the sources is known without reading them whole; M(ik_llama.pi.gguf_model) notes it.
-  - Fails where the recipe does not fit the source, or the disk has no room.
+  - The importance matrix is read whole, unless the model is finished or the matrix is not on this host yet.
+  - Fails where recipe or importance matrix do not fit the source, or the disk has no room. Tensors that could use an
+    entry of the importance matrix, and have none, are a warning.
+  - Where a server asks to wait (C(Retry-After)), the action plugin of the same name shows for how long, waits, and runs
+    the module again.
 options:
   source:
     description: The GGUF file to quantize (of a split one its first part), by path, URL or C(hf://OWNER/NAME@REVISION/FILE).
@@ -91,12 +95,21 @@ argument:
   description: The option that is wrong.
   returned: failure
   type: str
+retry_after:
+  description: How many seconds the server asks to wait, where that is longer than an hour in all.
+  returned: failure
+  type: int
+server:
+  description: The server that asks to wait.
+  returned: failure
+  type: str
 """
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import ForecastError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model_steps import MODEL_OPTIONS, model_facts
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import ServerBusy
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import HUB_OPTIONS
 
 
@@ -114,6 +127,8 @@ def main() -> None:
     )
     try:
         facts = model_facts(module.params, module.check_mode, module.warn)
+    except ServerBusy as error:
+        module.fail_json(**error.facts)
     except (ForecastError, ModelError) as error:
         module.fail_json(msg=str(error), argument=error.argument)
     except OSError as error:

@@ -12,6 +12,8 @@ description:
     when its sha256 is right. Of a split model (C(NAME-00001-of-00003.gguf)) all parts are downloaded. A path is used
     as it is.
   - M(ik_llama.pi.gguf_model_info) returns what is there and what is missing.
+  - Where a server asks to wait (C(Retry-After)), the action plugin of the same name shows for how long, waits, and runs
+    the module again.
 options:
   what:
     description: What it is; it decides the value of C(argument).
@@ -105,6 +107,14 @@ argument:
   description: What is wrong, as V(source), V(source_sha256), V(imatrix), V(imatrix_sha256), V(hub_token) or V(root).
   returned: failure
   type: str
+retry_after:
+  description: How many seconds the server asks to wait, where that is longer than an hour in all.
+  returned: failure
+  type: int
+server:
+  description: The server that asks to wait.
+  returned: failure
+  type: str
 """
 
 from collections.abc import Callable, Mapping
@@ -112,6 +122,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import ServerBusy
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote_source import (
     RemoteSource,
     SourceError,
@@ -159,6 +170,8 @@ def main() -> None:
     )
     try:
         result = source_result(module.params, module.check_mode, module.warn)
+    except ServerBusy as error:
+        module.fail_json(**error.facts)
     except SourceError as error:
         module.fail_json(msg=str(error), argument=error.option(module.params["what"]))
     except OSError as error:

@@ -6,6 +6,7 @@ It has two ports, which are two origins to a client: the hub and, for what is re
     /ranges/FILE    served with range requests         /plain/FILE   without them: always the whole file
     /moved/FILE     redirected to the store            /broken/FILE  each answer breaks off after a piece
     /gated/FILE     wants the token                    /slow/FILE    like /ranges, but slowly
+    /busy/FILE      the first requests are put off: status 429 and Retry-After; also where "busy" is OWNER
     /OWNER/NAME/resolve/REVISION/FILE   as a Hugging Face repository answers: wants the token where OWNER is "gated",
                     tells X-Linked-Etag (sha256) and X-Linked-Size and redirects to a signed URL in the store
 
@@ -45,6 +46,8 @@ class Server:
         self.uses = 1 << 30
         #: How many requests for files below /busy are put off.
         self.busy = 2
+        #: What the server asks for then, in seconds or as a date.
+        self.retry_after = "1"
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self.active = 0
@@ -144,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._file(self.owner.folder / Path(name).name, "ranges" if manner == "signed" else manner)
             return
         resolve = re.fullmatch(r"/([^/]+)/[^/]+/resolve/([^/]+)/(.+)", path)
-        if resolve:
+        if resolve and manner != "busy":
             self._resolve(resolve[1], resolve[3], token)
         elif manner == "moved":
             self._redirect(f"{self.owner.store}/ranges/{urllib.parse.quote(name)}", {})
@@ -152,7 +155,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(401)
         elif manner == "busy" and self.owner.busy:
             self.owner.busy -= 1
-            self._refuse(429, {"Retry-After": "1"})
+            self._refuse(429, {"Retry-After": self.owner.retry_after})
+        elif resolve:
+            self._resolve(resolve[1], resolve[3], token)
         elif manner == "busy":
             self._file(self.owner.folder / name, "ranges")
         elif manner in ("ranges", "plain", "broken", "gated", "slow"):
@@ -228,10 +233,12 @@ def main() -> None:
     parser.add_argument("--slow", type=int, default=4_000_000, help="bytes per second and connection under /slow")
     parser.add_argument("--broken", type=int, default=300_000, help="bytes after which answers under /broken break off")
     parser.add_argument("--uses", type=int, default=1 << 30, help="requests that a signed URL is good for")
+    parser.add_argument("--busy", type=int, default=2, help="requests under /busy that are put off")
+    parser.add_argument("--retry-after", default="1", help="seconds that clients are asked to wait under /busy")
     parser.add_argument("--life", type=float, default=600, help="seconds after which it ends by itself")
     asked = parser.parse_args()
     server = Server(asked.folder, broken=asked.broken, slow=asked.slow, out=asked.log)
-    server.uses = asked.uses
+    server.uses, server.busy, server.retry_after = asked.uses, asked.busy, asked.retry_after
     server.note({"hub": server.hub, "store": server.store})
     ends = time.monotonic() + asked.life
     while asked.log.exists() and time.monotonic() < ends:

@@ -23,7 +23,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
     link,
     look,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, ServerBusy
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote_source import SourceError, source_facts
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder
 from naming import named, unnamed
@@ -237,6 +237,29 @@ def test_attempts_go_on_as_long_as_they_make_progress(world: World) -> None:
     with pytest.raises(SourceError) as caught:
         world.run("published", rc=22)
     assert (caught.value.argument, caught.value.code, caught.value.rc) == ("location", "idle", 22)
+
+
+def test_after_an_attempt_that_failed_the_server_is_asked_how_long_to_wait(world: World, server: Server) -> None:
+    """aria2 ends with code 22 where it is put off, and does not say for how long."""
+    server.busy, server.retry_after = 0, "40"
+    world.run("prepared", location=f"{server.hub}/busy/m.gguf", sha256=[SHA256], hub_token="")
+    assert not world.run("published", rc=22)["finished"]
+    before = len(server.log)
+    server.busy = 1
+    with pytest.raises(ServerBusy) as caught:
+        world.run("prepared")
+    assert caught.value.wait == 40
+    assert "argv" in world.run("prepared")
+    assert {entry["range"] for entry in server.log[before:]} == {"bytes=0-0"}
+
+
+def test_a_hub_that_asks_to_wait_is_no_error_of_an_option(world: World, server: Server) -> None:
+    server.retry_after = "40"
+    with pytest.raises(ServerBusy):
+        world.info(location="hf://busy/model@main/m.gguf")
+    with pytest.raises(ServerBusy):
+        world.run("prepared")
+    assert world.info()["missing_bytes"] == len(CONTENT)
 
 
 def test_a_file_that_changed_later_is_not_trusted(world: World) -> None:

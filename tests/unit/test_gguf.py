@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
     read_header,
     tensor_bytes,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix, ImatrixError, read_imatrix
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import ImatrixError, read_imatrix
 from gguf.constants import GGML_QUANT_SIZES
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors, stream, text
 from hypothesis import given, settings
@@ -221,7 +221,7 @@ def imatrix_bytes(entries: dict[str, int], tail: bytes = b"") -> bytes:
 )
 def test_imatrix(tail: bytes, wanted: Any) -> None:
     data = imatrix_bytes({"a": 3, "b": 9}, tail)
-    assert read_imatrix(io.BytesIO(data), len(data)) == Imatrix(*wanted)
+    assert read_imatrix(io.BytesIO(data), len(data)) == (*wanted, {"a": 3, "b": 9}, 0)
 
 
 @pytest.mark.parametrize("data", [b"", b"GGUF" + bytes(99), bytes(20), b"\xff" * 40, imatrix_bytes({"a": 3})[:-1]])

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
     make_forecast,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Tensor, file_bytes, tensor_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import entries_without_data
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import load_recipe
 from gguf_files import header_bytes
@@ -467,3 +469,85 @@ def test_the_id_never_changes() -> None:
     """Computed by version 0.1 from the same inputs."""
     assert model.model_id("1" * 64, "2" * 64, load_recipe(RECIPE), "c1") == "4af769b2bd58"
     assert model.model_id("1" * 64, None, load_recipe(RECIPE), "c1") == "7e6a5e49010b"
+
+
+def matrix_bytes(**entries: list[float]) -> bytes:
+    """A matrix in legacy form, with entries for these tensors of the first layer."""
+    data = struct.pack("<i", len(entries))
+    for name, values in entries.items():
+        text = f"blk.0.{name}.weight".encode()
+        data += struct.pack("<i", len(text)) + text + struct.pack(f"<ii{len(values)}f", 1, len(values), *values)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "requires", "code"),
+    [
+        (matrix_bytes(ffn_up=[1.0] * 255), True, "size"),
+        (matrix_bytes(ffn_up=[1.0] * 255 + [float("nan")]), False, "values"),
+        (matrix_bytes(ffn_up=[0.0] * 256), False, "empty"),
+        (matrix_bytes(ffn_up=[0.0] * 256, attn_norm=[1.0]), False, "other"),
+        (matrix_bytes(attn_q=[1.0] * 256), False, "other"),
+        (matrix_bytes(ffn_up=[1.0] * 256)[:-1], False, "damaged"),
+        (b"<html>not found</html>", False, "text"),
+    ],
+)
+def test_a_matrix_that_does_not_belong_to_the_source_is_refused_at_once(
+    world: World, data: bytes, requires: bool, code: str
+) -> None:
+    path = world.source.with_name("i.dat")
+    path.write_bytes(data)
+    with pytest.raises(ForecastError) as caught:
+        world.info(imatrix=str(path), recipe={**RECIPE, "requires_imatrix": requires})
+    assert (caught.value.argument, caught.value.code) == ("imatrix", code)
+    assert unnamed(caught.value, path) == []
+
+
+def test_types_that_need_a_matrix_are_refused_without_one(world: World) -> None:
+    rules = [{"match": "ffn_up", "type": "iq2_xs"}]
+    with pytest.raises(ForecastError) as caught:
+        world.info(recipe={**RECIPE, "rules": rules})
+    assert (caught.value.argument, caught.value.code) == ("imatrix", "demanded")
+    assert unnamed(caught.value, "blk.0.ffn_up.weight", "iq2_xs") == []
+
+
+def test_a_matrix_that_lacks_something_is_a_warning(world: World) -> None:
+    """Two tensors more than the matrix has, of a type that can do without."""
+    more = [*SOURCE, *(Tensor(f"blk.{layer}.ffn_down.weight", (256, 8), "f16") for layer in (0, 1))]
+    world.source.write_bytes(model_bytes(more))
+    path = world.source.with_name("i.dat")
+    path.write_bytes(matrix_bytes(ffn_up=[1.0] * 256))
+    recipe = {**RECIPE, "requires_imatrix": True, "rules": [{"match": "ffn_down", "type": "q4_K"}]}
+    world.info(imatrix=str(path), recipe=recipe)
+    (warning,) = (text for text in world.warnings if text.startswith("imatrix: "))
+    assert unnamed(warning, 1, 3, "blk.0.ffn_down.weight", "q4_K") == []
+
+
+def test_the_matrix_of_a_finished_model_is_not_read_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = world.source.with_name("i.dat")
+    path.write_bytes(matrix_bytes(ffn_up=[1.0] * 256))
+    world.params["imatrix"] = str(path)
+    read = []
+
+    def reading(stream: Any, size: int) -> Any:
+        read.append(size)
+        return entries_without_data(stream, size)
+
+    monkeypatch.setattr(forecast, "entries_without_data", reading)
+    world.info()
+    assert read == [path.stat().st_size]
+    found = world.run()
+    size = world.info()["forecast"]["file_bytes"]
+    header = header_bytes(
+        {
+            **METADATA,
+            "quantize.imatrix.file": "i.dat",
+            "quantize.imatrix.entries_count": 1,
+        },
+        RESULT,
+    )
+    Path(found["argv"][-2]).write_bytes(header.ljust(size, b"\0"))
+    world.run("published")
+    read.clear()
+    assert world.info()["manifest"]["id"] == found["id"]
+    assert read == []

@@ -9,6 +9,7 @@ import struct
 import time
 import urllib.request
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,14 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
     read_header,
     tensor_bytes,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, RangeFile, ask, origin, shown
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import (
+    FetchError,
+    RangeFile,
+    ServerBusy,
+    ask,
+    origin,
+    shown,
+)
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import (
     is_url,
     open_source,
@@ -163,6 +171,43 @@ def test_a_server_that_is_busy_is_waited_for_as_long_as_it_asks(server: Server) 
     begun = time.monotonic()
     assert open_source(f"{server.hub}/busy/whole.gguf").header.architecture == "qwen35moe"
     assert time.monotonic() - begun >= 2
+
+
+def in_seconds(seconds: float) -> str:
+    """The date that this is, as servers write it."""
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [("6", 6, 6), ("900", 900, 900), (in_seconds(100_000), 99_000, 100_001), ("9" * 400, 10**9, 10**9)],
+)
+def test_a_longer_time_is_the_caller_s(server: Server, asked: str, least: int, most: int) -> None:
+    """Whoever can show it waits, at the first request and in the middle of a file."""
+    server.retry_after = asked
+    with pytest.raises(ServerBusy) as caught:
+        open_source(f"{server.hub}/busy/whole.gguf?signature=secret", TOKEN, server.hub)
+    assert least <= caught.value.wait <= most
+    assert len(server.log) == 1
+    assert caught.value.facts["retry_after"] == caught.value.wait
+    assert caught.value.facts["server"] == "127.0.0.1"
+    assert unnamed(caught.value, f"{server.hub}/busy/whole.gguf", caught.value.wait) == []
+    assert "secret" not in str(caught.value) and TOKEN not in str(caught.value)
+    with pytest.raises(ServerBusy):
+        ask(f"{server.hub}/busy/whole.gguf", None)
+    file = RangeFile(f"{server.hub}/busy/whole.gguf")
+    file.seek(30_000_000)
+    server.busy = 1
+    with pytest.raises(ServerBusy):
+        file.read(1)
+
+
+@pytest.mark.parametrize("asked", ["", "soon", "-1", "²", "1e3", in_seconds(-1000), "Mon, 99 Foo 2026 00:00:00 GMT"])
+def test_what_names_no_time_is_no_reason_to_wait_long(server: Server, asked: str) -> None:
+    server.retry_after = asked
+    begun = time.monotonic()
+    assert ask(f"{server.hub}/busy/whole.gguf", None).headers[":status"] == "200"
+    assert time.monotonic() - begun < 2
 
 
 def test_no_server_at_all(server: Server) -> None:

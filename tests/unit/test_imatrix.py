@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import (
     Imatrix,
     ImatrixError,
+    entries_without_data,
     is_gguf,
     read_imatrix,
     write_legacy,
@@ -74,7 +75,7 @@ def test_from_gguf_to_legacy(tmp_path: Path) -> None:
     data = write(tmp_path / "i.gguf", GOOD, **{"imatrix.datasets": ["wiki.txt"], "imatrix.chunk_size": 512})
     assert is_gguf(io.BytesIO(data))
     out = io.BytesIO()
-    wanted = Imatrix(2, 20, "wiki.txt")
+    wanted = Imatrix(2, 20, "wiki.txt", {"a.weight": 4, "e.weight": 6})
     assert read_imatrix(io.BytesIO(data), len(data)) == wanted
     assert write_legacy(io.BytesIO(data), len(data), out) == wanted
     legacy = out.getvalue()
@@ -156,3 +157,117 @@ def test_once_for_each_content(tmp_path: Path) -> None:
     with pytest.raises(ImatrixError):
         legacy(path, "", root, False)
     assert [item.name for item in (root / ".sources").rglob("*.dat")] == ["m.dat"]
+
+
+def dat(entries: dict[str, tuple[int, list[float]]], tail: bytes = b"", count: int | None = None) -> bytes:
+    """A matrix in legacy form: calls and values by name."""
+    data = struct.pack("<i", len(entries) if count is None else count)
+    for name, (calls, values) in entries.items():
+        data += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", calls, len(values))
+        data += struct.pack(f"<{len(values)}f", *values)
+    return data + tail
+
+
+PLAIN = {"a.weight": (20, [1.0, 2.0, 0.0]), "b.weight": (20, [3.0])}
+END = struct.pack("<ii", 20, 8) + b"wiki.txt"
+
+
+def test_what_the_engine_reads_is_read() -> None:
+    """Calls of 0, as its own converter writes them, an entry that comes twice, and what follows the end."""
+    twice = dat({**PLAIN, "c.weight": (0, [5.0, 6.0])}, END)
+    again = dat({"a.weight": (1, [7.0])})[4:]
+    data = struct.pack("<i", 4) + twice[4 : -len(END)] + again + END + b"what was appended"
+    read = read_imatrix(io.BytesIO(data), len(data))
+    assert read == Imatrix(3, 20, "wiki.txt", {"a.weight": 1, "b.weight": 1, "c.weight": 2}, 17)
+    assert entries_without_data(io.BytesIO(data), len(data)) == set()
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf, -np.inf, -1.0, -1e-30])
+def test_values_that_cannot_be_are_named(value: float) -> None:
+    """Wherever they are in the file, also behind what is held at a time."""
+    for place in (0, 299_999):
+        values = [1.0] * 300_000
+        values[place] = value
+        data = dat({**PLAIN, "bad.weight": (1, values)}, END)
+        with pytest.raises(ImatrixError) as caught:
+            entries_without_data(io.BytesIO(data), len(data))
+        assert caught.value.code == "values"
+        assert unnamed(caught.value, "bad.weight", f"{value:g}") == []
+
+
+def test_values_that_can_be() -> None:
+    """The smallest and the largest float, both zeros, and entries of nothing but zeros, which hold no data."""
+    largest, smallest = float(np.finfo(np.float32).max), float(np.finfo(np.float32).smallest_subnormal)
+    data = dat({"edge.weight": (1, [largest, smallest, -0.0]), "zero.weight": (20, [0.0] * 300_000)}, END)
+    assert entries_without_data(io.BytesIO(data), len(data)) == {"zero.weight"}
+
+
+def test_values_of_the_gguf_form(tmp_path: Path) -> None:
+    data = write(tmp_path / "i.gguf", {**GOOD, "a.weight.in_sum2": DENSE * 0})
+    assert entries_without_data(io.BytesIO(data), len(data)) == {"a.weight"}
+    data = write(tmp_path / "n.gguf", {**GOOD, "e.weight.in_sum2": EXPERTS * np.float32(np.nan)})
+    with pytest.raises(ImatrixError) as caught:
+        entries_without_data(io.BytesIO(data), len(data))
+    assert caught.value.code == "values"
+    assert unnamed(caught.value, "e.weight") == []
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        (b"<!DOCTYPE html>\n<html><body>404</body></html>", []),
+        (b"\n  <html>", []),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', []),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", ["git lfs pull"]),
+        (b"Entry not found", ["Entry not found"]),
+        (b'{"error": "Invalid credentials"}', ["Invalid credentials"]),
+        ("Überfüllt: später".encode(), []),
+        (b"x" * 5000, []),
+    ],
+)
+def test_a_text_is_called_one(data: bytes, names: list[str]) -> None:
+    with pytest.raises(ImatrixError) as caught:
+        read_imatrix(io.BytesIO(data), len(data))
+    assert caught.value.code == "text"
+    assert unnamed(caught.value, *names) == []
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("cut", range(1, len(dat(PLAIN, END))))
+def test_a_file_that_was_cut_off_anywhere(cut: int) -> None:
+    data = dat(PLAIN, END)[:-cut]
+    if cut == len(END):
+        assert read_imatrix(io.BytesIO(data), len(data)).dataset == ""
+        return
+    with pytest.raises(ImatrixError):
+        read_imatrix(io.BytesIO(data), len(data))
+
+
+class Counted(io.BytesIO):
+    """A file that refuses to give more than a little at a time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None and 0 <= size <= 1 << 20
+        return super().read(size)
+
+
+HUGE = (1 << 31) - 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        dat(PLAIN, count=HUGE),
+        dat(PLAIN, count=65536),
+        dat(PLAIN, count=-1),
+        struct.pack("<ii", 1, HUGE) + b"a.weight" * 9,
+        struct.pack("<ii", 1, 1) + b"a" + struct.pack("<ii", 1, HUGE) + bytes(99),
+        struct.pack("<ii", 1, 1) + b"a" + struct.pack("<ii", 1, -1) + bytes(99),
+        dat(PLAIN, struct.pack("<ii", 20, HUGE)),
+        dat(PLAIN, struct.pack("<ii", 20, -1)),
+    ],
+)
+def test_counts_that_no_memory_could_hold(data: bytes) -> None:
+    for read in (read_imatrix, entries_without_data):
+        with pytest.raises(ImatrixError):
+            read(Counted(data), len(data))

@@ -183,6 +183,18 @@ def test_rules_in_vain_are_told() -> None:
         assert unnamed(doubt.text, doubt.about, rule["match"]) == []
 
 
+def test_a_recipe_none_of_whose_rules_matches_is_for_another_model() -> None:
+    rules = [{"match": r"self_attn\.q_proj", "type": "q8_0"}, {"match": r"mlp\.up_proj", "type": "q4_K"}]
+    with pytest.raises(RecipeError) as caught:
+        predict(card(rules=rules), qwen35(), IMATRIX, "i")
+    assert caught.value.place == "rules"
+    assert unnamed(caught.value, r"self_attn\.q_proj", "rules[0]") == []
+    some = [*rules, {"match": "ffn_up", "type": "q8_0"}]
+    doubts = predict(card(rules=some), qwen35(), IMATRIX, "i").doubts
+    assert {"rules[0]", "rules[1]"} <= {doubt.about for doubt in doubts if doubt.kind == "unmatched"}
+    assert predict(card(rules=[]), qwen35(), IMATRIX, "i").tensors
+
+
 def test_large_tensors_that_nothing_names_are_told() -> None:
     recipe = card(engine=CARD["engine"][:3])
     doubts = predict(recipe, qwen35(), IMATRIX, "i").doubts

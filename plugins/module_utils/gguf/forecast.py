@@ -7,6 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.coverage import (
+    CoverageError,
+    check_matrix,
+    check_without_matrix,
+)
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import (
     ROUNDED_ON_ARM,
     bits,
@@ -14,7 +19,12 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import 
     hyperparameters,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError, Header
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix, ImatrixError, read_imatrix
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import (
+    Imatrix,
+    ImatrixError,
+    entries_without_data,
+    read_imatrix,
+)
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import (
     Prediction,
     Recipe,
@@ -128,12 +138,44 @@ def make_forecasts(
         try:
             recipe = load_recipe(data) if kind == "recipe" else plain(name, header.architecture)
             prediction = predict(recipe, header, matrix, Path(imatrix).name)
+            warnings = _coverage(recipe, header, prediction, matrix)
         except RecipeError as error:
             forecasts[name] = {"kind": kind, "problem": str(error), "place": error.place}
+        except CoverageError as error:
+            forecasts[name] = {"kind": kind, "problem": str(error), "place": "requires_imatrix"}
         else:
             facts = forecast_facts(header.architecture, hparams, prediction)
+            facts["warnings"] += warnings
             forecasts[name] = {"kind": kind, "exact": known, **facts}
     return opened, forecasts
+
+
+def _coverage(recipe: Recipe, source: Header, prediction: Prediction, matrix: Imatrix | None) -> list[str]:
+    """Return warnings about the matrix, which may be none. Raises CoverageError."""
+    if matrix is None:
+        check_without_matrix(recipe, source, prediction)
+        return []
+    return check_matrix(recipe, source, prediction, matrix)
+
+
+def matrix_warnings(forecast: Forecast, path: Path | None) -> list[str]:
+    """Read the importance matrix at ``path`` whole, compare it with the model, and return warnings.
+
+    An entry that holds nothing but zeros counts as none. ``path`` is None where there is no matrix, or where it is not
+    on this host yet. Raises ForecastError where the matrix is damaged, or does not belong to the source, or lacks what
+    the recipe or the engine insist on.
+    """
+    matrix = forecast.imatrix
+    try:
+        if path and matrix and matrix.lengths is not None:
+            with path.open("rb") as file:
+                empty = entries_without_data(file, path.stat().st_size)
+            lengths = {name: values for name, values in matrix.lengths.items() if name not in empty}
+            matrix = matrix._replace(lengths=lengths)
+        return _coverage(forecast.recipe, forecast.source, forecast.prediction, matrix)
+    except (OSError, ImatrixError, CoverageError) as error:
+        where = f"{path}: " if path else ""
+        raise ForecastError("imatrix", f"{where}{error}", code=getattr(error, "code", "")) from None
 
 
 def _open(source: Path | str, token: str | None, hub: str) -> Source:

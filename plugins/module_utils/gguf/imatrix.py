@@ -1,8 +1,9 @@
 """Importance matrices, in the form that ``llama-quantize`` of ik_llama.cpp reads (legacy ``.dat``) and in GGUF form.
 
 The legacy form (``load_imatrix`` in ``examples/quantize/quantize.cpp``): a count, then for each tensor its name, a
-number of calls by which the engine divides, and the values (32-bit floats); behind these, in newer files, the number of
-chunks and the name of the data set. All little endian.
+number of calls by which the engine divides (not where it is 0, as some converters write it), and the values (32-bit
+floats); behind these, in newer files, the number of chunks and the name of the data set. All little endian. Of two
+entries of one name the engine takes the later one, and what follows the data set it does not read.
 
 The GGUF form, which llama.cpp writes since July 2025 and ik_llama.cpp does not read: for each tensor the sums of
 squared activations, ``NAME.in_sum2`` (length of a row, number of experts or 1), and for how many tokens each was summed
@@ -14,10 +15,11 @@ all its columns alike, with 1, as ``llama-quantize`` of llama.cpp does; a tensor
 from __future__ import annotations
 
 import math
+import re
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO, NamedTuple
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
@@ -31,6 +33,13 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
 MAX_ENTRIES = 65536
 MAX_TEXT_BYTES = 4096
 SUMS, COUNTS = ".in_sum2", ".counts"
+PIECE = 1 << 20  # bytes of values that are held at a time
+
+# The last byte of a float has its sign and the upper seven bits of its exponent: these are of finite, positive ones.
+_ORDINARY = bytes(range(0x7F))
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_PAGE = re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE)
+_POINTER = b"version https://git-lfs"
 
 
 class ImatrixError(ValueError):
@@ -42,11 +51,17 @@ class ImatrixError(ValueError):
 
 
 class Imatrix(NamedTuple):
-    """``chunks`` is 0 and ``dataset`` empty where the file does not say."""
+    """What is known of an importance matrix.
+
+    ``chunks`` is 0 and ``dataset`` empty where the file does not say. ``lengths``: how many values each entry with data
+    has, by its name; None for a file that was not read. ``trailing``: bytes at its end that the engine does not read.
+    """
 
     entries: int
     chunks: int
     dataset: str
+    lengths: Mapping[str, int] | None = None
+    trailing: int = 0
 
 
 def is_gguf(stream: BinaryIO) -> bool:
@@ -56,43 +71,116 @@ def is_gguf(stream: BinaryIO) -> bool:
 
 
 def read_imatrix(stream: BinaryIO, size: int) -> Imatrix:
-    """Read what the file ``stream`` of ``size`` bytes is about, in either form. Raises ImatrixError."""
+    """Read what the file ``stream`` of ``size`` bytes is about, in either form; no values. Raises ImatrixError."""
     if is_gguf(stream):
         matrix = _Gguf(stream, size)
-        return Imatrix(len(matrix.pairs), matrix.chunks, matrix.dataset)
-    stream.seek(0)
+        lengths = {name: sums.elements for name, sums, _counts in matrix.pairs}
+        return Imatrix(len(lengths), matrix.chunks, matrix.dataset, lengths)
+    legacy = _Legacy(stream, size)
+    lengths = {name: values for name, (_position, values) in legacy.entries.items()}
+    return Imatrix(len(lengths), legacy.chunks, legacy.dataset, lengths, legacy.trailing)
 
-    def number() -> int:
-        data = stream.read(4)
+
+def entries_without_data(stream: BinaryIO, size: int) -> frozenset[str]:
+    """Read all values of the file, in either form, and return the names of entries that have nothing but zeros.
+
+    Raises ImatrixError for a value that is no number (the engine refuses the file), infinite, or negative.
+    """
+    found: dict[str, tuple[int, int]]
+    if is_gguf(stream):
+        matrix = _Gguf(stream, size)
+        start = matrix.header.data_start
+        found = {name: (start + sums.offset, sums.elements) for name, sums, _counts in matrix.pairs}
+    else:
+        found = _Legacy(stream, size).entries
+    return frozenset(name for name, place in found.items() if not _has_data(stream, name, *place))
+
+
+def _has_data(stream: BinaryIO, name: str, position: int, values: int) -> bool:
+    """Return whether one of the values at ``position`` is not zero. Raises ImatrixError for those that cannot be."""
+    stream.seek(position)
+    left, zeros = 4 * values, True
+    while left:
+        data = stream.read(min(left, PIECE))
+        if len(data) % 4 or not data:
+            raise ImatrixError("the importance matrix is cut off")
+        left -= len(data)
+        zeros = zeros and not data.strip(b"\0")
+        if data[3::4].translate(None, _ORDINARY):
+            for value in _floats(data):
+                if not math.isfinite(value) or value < 0:
+                    raise ImatrixError(
+                        f"entry {name} of the importance matrix has the value {value:g}, but values are finite and not "
+                        "negative: the file is damaged, or the program that made it failed",
+                        "values",
+                    )
+    return not zeros
+
+
+def _floats(data: bytes) -> array[float]:
+    found = array("f")
+    found.frombytes(data)
+    if sys.byteorder == "big":
+        found.byteswap()
+    return found
+
+
+class _Legacy:
+    """An importance matrix in legacy form; ``entries``: position (bytes) and number of the values, by name."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self.stream = stream
+        self._refuse_text()
+        stream.seek(0)
+        count = self._number()
+        if not 1 <= count <= MAX_ENTRIES:
+            raise ImatrixError(f"the importance matrix claims {count} entries: it is damaged, or no importance matrix")
+        self.entries: dict[str, tuple[int, int]] = {}
+        for index in range(count):
+            name = self._text(f"the name of entry {index + 1}")
+            self._number()  # calls
+            values = self._number()
+            position = stream.tell()
+            if values < 1 or position + 4 * values > size:
+                raise ImatrixError("the importance matrix is cut off or damaged")
+            self.entries[name] = position, values
+            stream.seek(position + 4 * values)
+        self.chunks, self.dataset = 0, ""
+        if stream.tell() < size:
+            self.chunks, self.dataset = self._number(), self._text("the data set's name")
+        self.trailing = size - stream.tell()
+
+    def _refuse_text(self) -> None:
+        """Raise ImatrixError for a text; a matrix has zero bytes in its first number."""
+        self.stream.seek(0)
+        start = self.stream.read(512)
+        if not start or _CONTROL.search(start):
+            return
+        if _PAGE.match(start):
+            text = "this is a web page and no importance matrix. Download the file itself"
+        elif start.startswith(_POINTER):
+            text = "this is a Git LFS pointer and no importance matrix. Get the file itself with git lfs pull"
+        else:
+            first = start.decode("utf-8", "replace").strip().partition("\n")[0][:60]
+            text = f"this is a text and no importance matrix; it begins with {first!r}"
+        raise ImatrixError(text, "text")
+
+    def _number(self) -> int:
+        data = self.stream.read(4)
         if len(data) < 4:
             raise ImatrixError("the importance matrix is cut off or damaged")
         return int(struct.unpack("<i", data)[0])
 
-    def text(what: str) -> str:
-        length = number()
+    def _text(self, what: str) -> str:
+        length = self._number()
         if not 0 <= length <= MAX_TEXT_BYTES:
             raise ImatrixError(
                 f"the importance matrix claims {length} bytes for {what}: it is damaged, or no importance matrix"
             )
-        data = stream.read(length)
+        data = self.stream.read(length)
         if len(data) < length:
             raise ImatrixError("the importance matrix is cut off or damaged")
         return data.decode("utf-8", "replace")
-
-    entries = number()
-    if not 1 <= entries <= MAX_ENTRIES:
-        raise ImatrixError(f"the importance matrix claims {entries} entries: it is damaged, or no importance matrix")
-    for index in range(entries):
-        text(f"the name of entry {index + 1}")
-        number()  # calls
-        values = number()
-        position = stream.tell() + 4 * values
-        if values < 1 or position > size:
-            raise ImatrixError("the importance matrix is cut off or damaged")
-        stream.seek(position)
-    if stream.tell() == size:
-        return Imatrix(entries, 0, "")
-    return Imatrix(entries, number(), text("the data set's name"))
 
 
 class _Gguf:
@@ -155,14 +243,10 @@ class _Gguf:
 
     def values(self, tensor: Tensor, first: int, count: int) -> array[float]:
         self.stream.seek(self.header.data_start + tensor.offset + 4 * first)
-        found = array("f")
         data = self.stream.read(4 * count)
         if len(data) < 4 * count:
             raise ImatrixError("the importance matrix is cut off")
-        found.frombytes(data)
-        if sys.byteorder == "big":
-            found.byteswap()
-        return found
+        return _floats(data)
 
 
 def write_legacy(stream: BinaryIO, size: int, out: BinaryIO) -> Imatrix:
@@ -188,4 +272,5 @@ def write_legacy(stream: BinaryIO, size: int, out: BinaryIO) -> Imatrix:
             out.write(weights.tobytes())
     dataset = matrix.dataset.encode()
     out.write(struct.pack("<ii", matrix.chunks, len(dataset)) + dataset)
-    return Imatrix(len(matrix.pairs), matrix.chunks, matrix.dataset)
+    lengths = {name: sums.elements for name, sums, _counts in matrix.pairs}
+    return Imatrix(len(lengths), matrix.chunks, matrix.dataset, lengths)

@@ -12,6 +12,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import (
     check_free_space,
     expanded,
     make_forecast,
+    matrix_warnings,
     table,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import (
@@ -77,13 +78,18 @@ def model_facts(params: Mapping[str, Any], check: bool, warn: Warn) -> dict[str,
         warn(f"recipe: {warning}")
     commit = params["engine_commit"] or current_release(Path(params["engine_root"])).get("commit", "")
     model = known_id(root, source, imatrix, given, forecast.recipe, commit)
+    place = Place(root, params["name"], params["recipe_name"], model)
+    if not (model and place.published()):
+        # The matrix is read whole, which a run that finds all finished does not do.
+        path = Path(imatrix["path"]) if imatrix["path"] and imatrix["finished"] else None
+        for warning in matrix_warnings(forecast, path):
+            warn(f"imatrix: {warning}.")
     folder = root / params["name"]
     size = forecast.prediction.file_bytes
     if not any(path.stat().st_size == size for path in folder.glob("*.gguf")):
         check_free_space(folder, size + source["missing_bytes"] + imatrix["missing_bytes"])
     facts["forecast"] = forecast.facts
     if model:
-        place = Place(root, params["name"], params["recipe_name"], model)
         facts.update(id=model, manifest=place.published(), path=str(place.path), pointed=place.pointed())
     return facts
 

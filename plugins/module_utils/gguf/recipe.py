@@ -361,6 +361,14 @@ def predict(recipe: Recipe, source: Header, imatrix: Imatrix | None, imatrix_nam
         raise RecipeError(
             f"the source is aligned to {source.alignment} bytes; the engine writes only {DEFAULT_ALIGNMENT}"
         )
+    names = [tensor.name for tensor in source.tensors]
+    if recipe.rules and names and not any(rule.found_in(name) for rule in recipe.rules for name in names):
+        raise RecipeError(
+            f"none of the recipe's {len(recipe.rules)} rules matches a tensor of the source, neither rules[0] "
+            f"({recipe.rules[0].match}) nor a later one, where names are like {names[-1]}: it is for another model, or "
+            "its patterns are wrong",
+            "rules",
+        )
     if recipe.requires_imatrix and imatrix is None:
         raise RecipeError("the recipe requires an importance matrix", "requires_imatrix")
     own = _own_choices(recipe, source, imatrix is not None)

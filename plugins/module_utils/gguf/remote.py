@@ -1,5 +1,6 @@
 """A file on a web server, read piece by piece: only what is asked for is fetched.
 
+A server that asks to wait is waited for: some seconds here, a longer time by the action plugin, which can show it.
 Uses HTTP range requests (RFC 9110, section 14), so that the header of a 37 GB model costs some MB. Redirects are
 followed; an access token is sent to the server that was named and to no other one. A broken connection is resumed.
 Errors are sentences for the user and contain neither the token nor the query of a URL, which may be a signature.
@@ -8,6 +9,7 @@ Errors are sentences for the user and contain neither the token nor the query of
 from __future__ import annotations
 
 import http.client
+import math
 import re
 import ssl
 import time
@@ -23,6 +25,8 @@ TIMEOUT = 30.0  # seconds without a byte
 TOTAL_TIMEOUT = 900.0  # seconds for all that is read of one file
 TRIES = 5  # requests in a row that receive nothing
 PAUSE = 0.5  # seconds before the first repetition, doubled each time
+SILENT = 5.0  # seconds: a longer pause that a server asks for is left to the caller, who can show it
+LONGEST = 1e9  # seconds: what a server may ask for at most
 WINDOWS = (1 << 20, 2 << 20, 4 << 20)  # bytes of the first requests; the last holds for all later ones
 PIECE = 256 << 10
 AGENT = "ik-llama-pi"
@@ -38,6 +42,25 @@ class FetchError(OSError):
         super().__init__(text)
         self.status = status
         self.code = code
+
+
+class ServerBusy(Exception):
+    """The server asks to wait, longer than without a word to the user.
+
+    No OSError, so that it passes through all that explains errors. ``server``: its name. ``wait``: seconds.
+    """
+
+    def __init__(self, url: str, status: int, wait: float) -> None:
+        self.server = urllib.parse.urlsplit(url).hostname or ""
+        self.wait = math.ceil(wait)
+        super().__init__(
+            f"{shown(url)}: the server asks to wait {self.wait} s (status {status}). Run again after that time."
+        )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Return what a module that fails for this reason returns, for its action plugin."""
+        return {"msg": str(self), "server": self.server, "retry_after": self.wait}
 
 
 def shown(url: str) -> str:
@@ -136,16 +159,20 @@ def _worth_a_retry(error: Exception) -> bool:
 
 
 def _pause(error: Exception, attempt: int) -> float:
-    """Return how many seconds to wait: as long as the server asks for (Retry-After, RFC 9110), else a little more."""
+    """Return how many seconds to wait: as long as the server asks for (Retry-After, RFC 9110), else a little more.
+
+    Raises ServerBusy where it asks for longer than SILENT.
+    """
     if isinstance(error, urllib.error.HTTPError):
         asked = (error.headers.get("Retry-After") or "").strip()
-        if asked.isdigit():
-            return min(float(asked), TOTAL_TIMEOUT)
         try:
-            left = parsedate_to_datetime(asked).timestamp() - time.time()
-            return min(max(left, PAUSE), TOTAL_TIMEOUT)
-        except (TypeError, ValueError):
-            pass
+            number = re.fullmatch(r"[0-9]+", asked)
+            left = float(asked) if number else parsedate_to_datetime(asked).timestamp() - time.time()
+        except (TypeError, ValueError, OverflowError):
+            return float(PAUSE * 2**attempt)
+        if left > SILENT:
+            raise ServerBusy(error.url or "", error.code, min(left, LONGEST)) from None
+        return max(left, PAUSE)
     return float(PAUSE * 2**attempt)
 
 
@@ -179,7 +206,10 @@ class Answer(NamedTuple):
 
 
 def ask(url: str, token: str | None, method: str = "HEAD", stay: bool = False, byte: bool = False) -> Answer:
-    """Ask about a file without fetching it; ``byte`` asks for its first byte alone. Raises FetchError."""
+    """Ask about a file without fetching it; ``byte`` asks for its first byte alone.
+
+    Raises FetchError, and ServerBusy.
+    """
     for attempt in range(TRIES):
         try:
             extra = {"Range": "bytes=0-0"} if byte else {}
@@ -197,7 +227,7 @@ class RangeFile:
     """A binary file with ``read`` and ``seek`` on an HTTP(S) server.
 
     ``size`` is the whole file's (bytes), ``transferred`` counts the bytes of bodies that were received. Every method
-    raises FetchError: also, at once, where the server ignores ranges and would send the whole file.
+    raises ServerBusy, and FetchError: also, at once, where the server ignores ranges and would send the whole file.
     """
 
     def __init__(self, url: str, token: str | None = None) -> None:

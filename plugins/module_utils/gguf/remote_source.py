@@ -5,6 +5,7 @@ It is downloaded once, to ``root/.sources/<sha256, 12 digits>/NAME``, and gets t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -34,7 +35,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import expanded
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, shown
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, ask, shown
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import (
     is_url,
     part_locations,
@@ -208,16 +209,28 @@ class RemoteSource:
             write_file(self.note, json.dumps([remote._asdict() for remote in self.files]) + "\n")
 
     @property
+    def attempts(self) -> Path:
+        """Note of attempts that have ended before the file was complete."""
+        return self.job / "attempts.json"
+
+    @property
     def input_file(self) -> Path:
         return self.job / "aria2.input"
 
     def prepare(self, missing: list[Remote], connections: int) -> list[str]:
-        """Write aria2's input file, readable by nobody else, and return the command."""
+        """Write aria2's input file, readable by nobody else, and return the command.
+
+        Raises SourceError, and ServerBusy where the server asks to wait before the next attempt.
+        """
         if not shutil.which("aria2c"):
             raise SourceError("location", "aria2c is required for the download. Install aria2.", "program")
         make_folder(self.folder)
         make_folder(self.job)
         if not locked(str(self.job)):
+            if self.attempts.exists():
+                # aria2 takes no account of the time that a server asks to wait.
+                with contextlib.suppress(FetchError):
+                    ask(missing[0].url, self.token, method="GET", byte=True)
             try:
                 links = [link(remote.url, self.token) for remote in missing]
             except FetchError as error:
@@ -286,12 +299,11 @@ class RemoteSource:
 
     def _again(self, missing: list[Remote], code: int) -> str:
         """Return why another attempt is worth it: the last ones have made progress. Raises SourceError otherwise."""
-        count = self.job / "attempts.json"
         left = self.missing_bytes(missing)
-        before: dict[str, int] = read_json(count, {})
+        before: dict[str, int] = read_json(self.attempts, {})
         idle = before.get("idle", -1) + 1 if left >= before.get("left", left + 1) else 0
         if idle >= IDLE_ATTEMPTS:
-            count.unlink()
+            self.attempts.unlink()
             raise SourceError(
                 "location",
                 f"{shown(self.url)}: {IDLE_ATTEMPTS + 1} attempts made no progress (aria2 ended with code {code}; its "
@@ -299,7 +311,7 @@ class RemoteSource:
                 "idle",
                 code,
             )
-        write_file(count, json.dumps({"left": left, "idle": idle}) + "\n")
+        write_file(self.attempts, json.dumps({"left": left, "idle": idle}) + "\n")
         return f"aria2 ended with code {code}, {left} bytes are missing"
 
 
