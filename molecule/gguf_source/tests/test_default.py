@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import read_header
 from naming import unnamed
-from runs import Background, failures, refused
+from runs import Background, changed, failures, refused
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -169,6 +170,37 @@ def test_a_server_without_range_requests() -> None:
     assert run.returncode != 0
     assert unnamed(refused(said), "gguf_quantize_source", f"{HUB}/plain/large.gguf", 200, 206) == []
     assert sum(entry["sent"] for entry in requests()[before:]) < 8_000_000
+
+
+#: What the hub's owner stands for in tests/unit/range_server.py, and what the answer names.
+REFUSED = {
+    "nobody": ("nobody/alphabet", "gguf_quantize_source"),
+    "terms": ("terms/alphabet", "gguf_quantize_hub_token"),
+    "renamed": ("main", "renamed/alphabet"),
+    "moved-file": ("alphabet.gguf", "moved-file/alphabet"),
+}
+
+
+def test_what_the_hub_refuses_is_said_before_anything_is_downloaded(run_playbook: Any, tmp_path: Path) -> None:
+    before = len(requests())
+    hosts = {
+        name: {"ansible_connection": "local", "gguf_quantize_source": f"hf://{name}/alphabet@main/alphabet.gguf"}
+        for name in REFUSED
+    }
+    house, play = tmp_path / "house.yml", tmp_path / "play.yml"
+    house.write_text(json.dumps({"hubs": {"hosts": hosts, "vars": {"ansible_python_interpreter": sys.executable}}}))
+    play.write_text(
+        "- hosts: hubs\n  gather_facts: false\n  tasks:\n"
+        "    - ansible.builtin.import_role: {name: ik_llama.pi.gguf_quantize, tasks_from: preflight}\n"
+    )
+    run = run_playbook(
+        "-i", str(house), str(play), "-e", json.dumps({"gguf_quantize_hub": HUB, "gguf_quantize_root": str(MODELS)})
+    )
+    assert run.returncode == 2, run.stdout
+    for name, names in REFUSED.items():
+        assert unnamed(refused(run.stdout, name), name, *names) == []
+    assert changed(run.stdout) == 0
+    assert sum(entry["sent"] for entry in requests()[before:]) == 0
 
 
 def test_a_link_that_expires_is_asked_for_again() -> None:
