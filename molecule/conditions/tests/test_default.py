@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from naming import unnamed
-from runs import changed, refused, results, shown
+from runs import JSONL, changed, refused, results, shown
 
 SCENARIO = Path(__file__).resolve().parents[1]
 PROJECT = SCENARIO.parents[1]
@@ -70,33 +72,29 @@ def test_an_account_of_the_name_is_left_alone(inside: Any) -> None:
     assert inside("pi-01", "ps -o user= -C llama-server") == "llm"
 
 
-REFUSED: dict[str, tuple[str, dict[str, Any], tuple[Any, ...]]] = {
-    "wrong password of sudo": ("pi-01", {"ansible_become_password": "wrong"}, ("--ask-become-pass",)),
-    "no password of sudo": ("pi-02", {"ansible_become_password": ""}, ("--ask-become-pass",)),
-    "not root": ("pi-02", {"ansible_become": False}, ("ansible_become",)),
-    "wrong password of SSH": ("pi-01", {"ansible_password": "wrong"}, ("ansible_user",)),
-    "no sudo": ("pi-04", {"ansible_user": "ada", "ansible_become": True}, ("sudo",)),
-    "an account of the name": ("pi-01", {"llama_server_user": "llama"}, ("llama_server_user", "/home/llama")),
-    "a group of the name": ("pi-03", {"llama_server_user": "llama-users"}, ("llama_server_user", "llama-users")),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_work_is_refused_before_anything_is_changed(case: str, play: Any) -> None:
-    board, variables, names = REFUSED[case]
-    run = play("playbooks/preflight.yml", "--limit", f"{board}:localhost", "-e", json.dumps(variables))
-    assert run.returncode == 2, run.stdout
-    assert unnamed(refused(run.stdout, board), board, *names) == []
-    assert changed(run.stdout) == 0
-
-
 # One run for each: it says of every board what is wrong there.
-REFUSED_TOGETHER: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
+REFUSED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
+    "passwords and privileges": {
+        "pi-01": ({"ansible_become_password": "wrong"}, ("--ask-become-pass",)),
+        "pi-02": ({"ansible_become_password": ""}, ("--ask-become-pass",)),
+        "pi-04": ({"ansible_user": "ada", "ansible_become": True}, ("sudo",)),
+        "pi-05": ({"ansible_become": False}, ("ansible_become",)),
+    },
+    "a login that fails": {
+        "pi-01": ({"ansible_password": "wrong"}, ("ansible_user",)),
+    },
+    "accounts of the name": {
+        "pi-01": ({"llama_server_user": "llama"}, ("llama_server_user", "/home/llama")),
+        "pi-03": ({"llama_server_user": "llama-users"}, ("llama_server_user", "llama-users")),
+    },
     "options of the server": {
         "pi-01": ({"llama_server_extra": ["--ctx_size", "1"]}, ("--ctx_size", "llama_server_context")),
         "pi-02": ({"llama_server_extra": ["--threads=2"]}, ("--threads", "llama_server_threads")),
         "pi-03": ({"llama_server_extra": ["--grammar-file", "/srv/none"]}, ("--grammar-file", "/srv/none")),
-        "pi-04": ({"llama_server_extra": ["--grammar-file", "/home/ada/.bashrc"]}, ("/home/ada/.bashrc", "ProtectHome")),
+        "pi-04": (
+            {"llama_server_extra": ["--grammar-file", "/home/ada/.bashrc"]},
+            ("/home/ada/.bashrc", "ProtectHome"),
+        ),
         "pi-05": ({"llama_server_api_keys": ["first", "second one"]}, ("llama_server_api_keys",)),
     },
     "values of a wrong kind": {
@@ -128,9 +126,11 @@ REFUSED_TOGETHER: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] =
 }
 
 
-@pytest.mark.parametrize("case", REFUSED_TOGETHER)
-def test_what_cannot_work_on_several_boards(case: str, play: Any, inside: Any, tmp_path: Path) -> None:
-    boards = REFUSED_TOGETHER[case]
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_work_is_refused_before_anything_is_changed(
+    case: str, play: Any, inside: Any, tmp_path: Path
+) -> None:
+    boards = REFUSED[case]
     house = tmp_path / "house.yml"
     house.write_text(json.dumps({"pis": {"hosts": {board: variables for board, (variables, _) in boards.items()}}}))
     used = boards if case.startswith("memory") else ()
@@ -176,6 +176,40 @@ def test_a_board_that_has_made_its_model_copies_it_itself(play: Any, inside: Any
     assert [result.host for result in results(run.stdout, "long_command") if result.changed] == ["pi-04"]
     assert inside("pi-04", f"sha256sum < {models}/current.gguf").split()[0] == made["sha256"]
     assert inside("pi-04", f"readlink -f {models}/current.gguf").startswith(models)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A home directory that everybody can reach; those of pytest are its own account's."""
+    with tempfile.TemporaryDirectory(prefix="ik-llama-pi-home-") as folder:
+        yield Path(folder)
+
+
+def test_the_controller_is_an_ordinary_user_s(fleet: Any, inside: Any, home: Path) -> None:
+    """He has no sudo, and writes below his home directory alone; a new model and a new option reach the board."""
+    account: list[str] = []
+    if os.geteuid() == 0:
+        # Nobody in particular. The lab's files are root's, so he may read, and no more.
+        os.chown(home, 65534, 65534)
+        account = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]
+        account += ["--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search"]
+    inside("pi-05", "rm -r /var/lib/llama/models/alphabet")
+    # This account has no home directory of its own.
+    house = home / "house.yml"
+    house.write_text(
+        json.dumps({"quantizers": {"hosts": {"localhost": {"ansible_remote_tmp": f"{home}/.ansible/tmp"}}}})
+    )
+    variables = {"llama_server_threads": 2, "gguf_distribute_work": f"{home}/copies"}
+    command = ["ansible-playbook", f"--inventory={INVENTORY}", f"--inventory={SCENARIO / 'inventory'}"]
+    command += [f"--inventory={house}", "site.yml", "--limit=pi-05:localhost", f"--extra-vars={json.dumps(variables)}"]
+    cache = Path(fleet.variable("localhost", "lab_host_cache")).parent
+    environment = {**os.environ, **JSONL, "HOME": str(home), "XDG_CACHE_HOME": str(cache)}
+    run = subprocess.run(
+        [*account, *command], cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, refused(run.stdout) + run.stderr
+    assert [result.host for result in results(run.stdout, "long_copy") if result.changed] == ["pi-05"]
+    assert "--threads 2" in inside("pi-05", "tr '\\0' ' ' < /proc/$(pidof llama-server)/cmdline")
 
 
 def test_removing_leaves_what_is_not_ours(play: Any, inside: Any) -> None:
