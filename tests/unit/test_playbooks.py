@@ -19,7 +19,7 @@ PLAYS = [
 
 @pytest.mark.parametrize("play", PLAYS)
 def test_hosts_go_from_task_to_task_together(play: dict[str, Any]) -> None:
-    """`strategy = free` knows neither `run_once` nor `any_errors_fatal`: boards would go on after another one failed."""
+    """`strategy = free` has neither `run_once` nor `any_errors_fatal`: boards go on after another one failed."""
     assert play.get("strategy") == "ansible.builtin.linear"
 
 
