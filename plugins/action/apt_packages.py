@@ -131,10 +131,10 @@ class ActionModule(ActionBase):
     def _install(
         self, missing: list[str], args: dict[str, Any], task_vars: dict[str, Any], result: dict[str, Any]
     ) -> dict[str, Any]:
-        """Run ansible.builtin.apt until it succeeds or the retries are used up, last with the package lists as they are.
+        """Run ansible.builtin.apt until it succeeds or the retries are used up, at last with the lists as they are.
 
-        One source that cannot be read (a key that has expired, a server that is gone) makes the update of all fail, most
-        often a foreign one that has none of these packages.
+        One source that cannot be read (a key that has expired, a server that is gone) makes the update of all fail.
+        Most often it is a foreign one, which has none of these packages.
         """
         apt: dict[str, Any] = {
             "name": missing,
