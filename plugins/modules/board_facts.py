@@ -52,9 +52,10 @@ ansible_facts:
         root (whether the task is root), model (device tree, empty where there is none), revision (hexadecimal),
         virtualization ('', container, vm), is_pi, architecture, kernel, cores, cpu_features, memory_mib,
         memory_available_mib, page_size, numa_nodes, disk_path, disk_free_mib, disk_files_used_up (no room for more
-        files), disk_total_mib, storage (device, kind, name, speed, slow), temperature_c, cooling (fan, rpm, state), throttled (raw, now, since_boot), eeprom_date,
-        sdram (banklow), time_synchronised, governor, cgroup_controllers, swappiness, swap_mib, swap_files, zram,
-        uptime_s, packages_missing, reboot_pending, settings (text of each of the files that the role writes, by
+        files), disk_total_mib, storage (device, kind, name, speed, slow), temperature_c, cooling (fan, rpm, state),
+        throttled (raw, now, since_boot), eeprom_date, sdram (banklow), time_synchronised, governor,
+        cgroup_controllers, swappiness, swap_mib, swap_files, zram, uptime_s, packages_missing, reboot_pending,
+        settings (text of each of the files that the role writes, by
         path), config_txt (the role's lines in it; null where there is no such file), systems (what manages swap).
 """
 

@@ -199,7 +199,7 @@ def board_problems(board: dict[str, Any], need: dict[str, Any]) -> list[str]:
     if board["disk_files_used_up"]:
         problems.append(
             f"the file system of {board['disk_path']} has room for bytes, and for hardly another file"
-            f" (df -i {board['disk_path']}). Remove files: most often it is many small ones of a cache, or of containers"
+            f" (df -i {board['disk_path']}). Remove files; often they are many small ones of a cache, or of containers"
         )
     if need["config_txt"] and board["config_txt"] is None:
         problems.append(
