@@ -131,10 +131,15 @@ class ActionModule(ActionBase):
     def _install(
         self, missing: list[str], args: dict[str, Any], task_vars: dict[str, Any], result: dict[str, Any]
     ) -> dict[str, Any]:
-        """Run ansible.builtin.apt until it succeeds or the retries are used up."""
+        """Run ansible.builtin.apt until it succeeds or the retries are used up, at last with the lists as they are.
+
+        One source that cannot be read (a key that has expired, a server that is gone) makes the update of all fail.
+        Most often it is a foreign one, which has none of these packages.
+        """
         apt: dict[str, Any] = {
             "name": missing,
             "update_cache": True,
+            "update_cache_retries": 1,  # these retries are ours
             "install_recommends": False,
             "lock_timeout": args["lock_timeout"],
         }
@@ -146,5 +151,11 @@ class ActionModule(ActionBase):
             result = self._execute_module("ansible.builtin.apt", module_args=apt, task_vars=task_vars)
             result["attempts"] = attempt
             if not result.get("failed"):
-                break
-        return result
+                return result
+        last = self._execute_module(
+            "ansible.builtin.apt", module_args={**apt, "update_cache": False}, task_vars=task_vars
+        )
+        if last.get("failed"):
+            return result
+        warning = f"installed {', '.join(missing)} without new package lists: {result.get('msg', '')}"
+        return {**last, "attempts": result["attempts"] + 1, "warnings": [*last.get("warnings", []), warning]}

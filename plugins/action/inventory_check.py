@@ -19,6 +19,7 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import
     by_text,
     group_problems,
     lines_of,
+    misread,
     misspelt,
     thread_notes,
     unread_files,
@@ -75,7 +76,7 @@ class ActionModule(ActionBase):
         notes: list[tuple[str, str]] = []
         addresses = {}
         hosts = {}
-        written: set[str] = set()
+        texts: dict[str, str] = {}
         runs: dict[str, list[str]] = {}
         for name in sorted({host for members in groups.values() for host in members}):
             of = [role for group, found in args["roles"].items() if name in groups.get(group, []) for role in found]
@@ -87,7 +88,7 @@ class ActionModule(ActionBase):
         recipes = sorted({path.stem for path in shipped} | {Path(recipe).stem for recipe in own if "/" in recipe})
         for name, host in hosts.items():
             files = self._files(host, [group for group, members in groups.items() if name in members])
-            written |= files.keys()
+            texts.update(files)
             problems += [(name, sentence) for sentence in self._names(host, known, roles, files)]
             wrong = [(name, sentence) for sentence in self._types(host, runs[name], files)]
             problems += wrong
@@ -99,7 +100,11 @@ class ActionModule(ActionBase):
             # Values of a wrong type mean nothing.
             for kind, sentence in self._meaning(host, runs[name], set(hosts), recipes) if not wrong else []:
                 (problems if kind == "problem" else notes).append((name, sentence))
-        problems += [("", sentence) for sentence in [*unread_files(written), *address_clashes(addresses)]]
+        problems += [("", sentence) for sentence in [*unread_files(texts), *address_clashes(addresses)]]
+        options = {name: option for spec in self.specs.values() for name, option in spec.items()}
+        for path, text in sorted(texts.items()):
+            if path.endswith((".yml", ".yaml")):
+                problems += [("", f"{name} ({path}:{line}): {said}") for name, line, said in misread(text, options)]
         noted = lines_of(notes)
         if problems:
             lines = lines_of(problems)

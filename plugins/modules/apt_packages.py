@@ -11,6 +11,8 @@ version_added: "0.2.0"
 description:
   - Installs those of the named packages that are missing, with M(ansible.builtin.apt). The package lists are updated
     first, and only then, whatever their age (those of a new image are empty).
+  - Where the lists cannot be updated, because of one source that cannot be read, the packages are installed with the
+    lists as they are, with a warning.
   - Recommended packages are not installed. Another process's lock on the package database is waited for.
   - In check mode it reports what would be installed. That needs no package lists.
   - It is an action plugin; nothing of it is copied to the host.

@@ -51,10 +51,11 @@ ansible_facts:
       description: >-
         root (whether the task is root), model (device tree, empty where there is none), revision (hexadecimal),
         virtualization ('', container, vm), is_pi, architecture, kernel, cores, cpu_features, memory_mib,
-        memory_available_mib, page_size, numa_nodes, disk_path, disk_free_mib, disk_total_mib, storage (device, kind,
-        name, speed, slow), temperature_c, cooling (fan, rpm, state), throttled (raw, now, since_boot), eeprom_date,
-        sdram (banklow), time_synchronised, governor, cgroup_controllers, swappiness, swap_mib, swap_files, zram,
-        uptime_s, packages_missing, reboot_pending, settings (text of each of the files that the role writes, by
+        memory_available_mib, page_size, numa_nodes, disk_path, disk_free_mib, disk_files_used_up (no room for more
+        files), disk_total_mib, storage (device, kind, name, speed, slow), temperature_c, cooling (fan, rpm, state),
+        throttled (raw, now, since_boot), eeprom_date, sdram (banklow), time_synchronised, governor,
+        cgroup_controllers, swappiness, swap_mib, swap_files, zram, uptime_s, packages_missing, reboot_pending,
+        settings (text of each of the files that the role writes, by
         path), config_txt (the role's lines in it; null where there is no such file), systems (what manages swap).
 """
 
@@ -69,7 +70,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.ik_llama.pi.plugins.module_utils.board import hardware as board
 from ansible_collections.ik_llama.pi.plugins.module_utils.board.settings import BEGIN, END, FILES, SWAP_SYSTEMS
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import existing_parent
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import existing_parent, files_used_up
 
 
 class Reader:
@@ -258,6 +259,7 @@ class Reader:
             "numa_nodes": len(self.find("/sys/devices/system/node", "node[0-9]*")) or 1,
             "disk_path": disk_path,
             "disk_free_mib": disk.f_bavail * disk.f_frsize >> 20,
+            "disk_files_used_up": files_used_up(disk),
             "disk_total_mib": disk.f_blocks * disk.f_frsize >> 20,
             "storage": self.storage(where),
             "temperature_c": self.temperature(),

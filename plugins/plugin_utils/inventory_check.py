@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
+
+import yaml
 
 #: Beginnings of names that belong to Ansible, or to a user's secrets.
 FOREIGN = ("ansible_", "vault_", "inventory_", "group_", "hostvars", "groups", "omit", "playbook_", "role_", "play_")
@@ -47,6 +49,57 @@ def where_set(files: Mapping[str, str], name: str) -> str:
             if not line.lstrip().startswith("#") and pattern.search(line):
                 found = f"{path}:{number}"
     return found
+
+
+#: Numbers that YAML 1.1 does not read as decimal ones: octal, hexadecimal, binary, and of base 60 (4:16 is 256).
+OTHER_BASE = re.compile(r"[-+]?(?:0[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+|[1-9][0-9_]*(?::[0-5]?[0-9])+)")
+#: What is no text unless it is quoted, by the end of its tag.
+NO_TEXT = {"bool": "a boolean", "float": "a number", "timestamp": "a date"}
+
+
+def misread(text: str, options: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, int, str]]:
+    """Return values that YAML reads as something else than is written: name, line from 1, and a sentence.
+
+    Args:
+        text: of a file of variables or hosts; one that is no YAML has none.
+        options: the specifications of known variables by their names. `ansible_port` is known in any case.
+    """
+    try:
+        documents = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node]
+    except yaml.YAMLError:
+        return []
+    return [
+        found for document in documents for found in _misread(document, {"ansible_port": {"type": "int"}, **options})
+    ]
+
+
+def _misread(node: yaml.Node, options: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, int, str]]:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _misread(item, options)
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+        if option := options.get(str(key.value)):
+            items = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            kind = option.get("elements", "str") if items is value.value else option.get("type", "str")
+            for item in items:
+                if sentence := _meaning(item, kind, "choices" in option):
+                    yield str(key.value), item.start_mark.line + 1, sentence
+        else:
+            yield from _misread(value, options)
+
+
+def _meaning(node: yaml.Node, kind: str, has_choices: bool) -> str:
+    """Return what YAML makes of a value that is written without quotes, empty if it is what it looks like."""
+    if not isinstance(node, yaml.ScalarNode) or node.style:
+        return ""
+    tag = node.tag.rpartition(":")[2]
+    if tag == "int" and OTHER_BASE.fullmatch(node.value):
+        read = yaml.safe_load(node.value)
+        return f"YAML reads {node.value} as {read}. Write a number without a leading zero, and any other text in quotes"
+    # Words of choices like off are expected as booleans too.
+    if kind == "str" and tag in NO_TEXT and not has_choices:
+        return f"YAML reads {node.value} as {NO_TEXT[tag]}. Write it in quotes"
+    return ""
 
 
 def unread_files(paths: Iterable[str]) -> list[str]:

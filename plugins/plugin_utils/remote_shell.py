@@ -8,6 +8,9 @@ environment are:
 - ``IK_LLAMA_SSH``: the SSH command and its arguments, the host being the last one, as JSON.
 - ``_ANSIBLE_SSH_ASKPASS_SHM``, where there is a password: the name of the shared memory that holds it. ssh gets it by
   ``SSH_ASKPASS``, and sshpass by a pipe. The memory is removed when the copy ends, however it ends.
+
+What the shell of the login prints before the command begins (a greeting in .bashrc) goes to stderr: Ansible ignores it,
+and rsync would take it for its protocol.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
+import shlex
 import subprocess
 import sys
 from multiprocessing import resource_tracker, shared_memory
@@ -22,6 +27,10 @@ from typing import Any
 
 COMMAND = "IK_LLAMA_SSH"
 SECRET = "_ANSIBLE_SSH_ASKPASS_SHM"
+#: The line after which the output is the command's; every shell has `echo` and `;`.
+BEGIN = "ik-llama-pi: the command begins"
+#: Bytes that are read at once.
+PIECE = 1 << 18
 
 
 def secret(name: str) -> shared_memory.SharedMemory:
@@ -32,24 +41,55 @@ def secret(name: str) -> shared_memory.SharedMemory:
     return memory
 
 
-def run(argv: list[str], memory: shared_memory.SharedMemory) -> int:
-    """Run the SSH command with a password, and return its exit code."""
+def write(target: int, data: bytes) -> None:
+    """Write all of the data; rsync's end of the pipe may be one that does not block."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(target, rest) :]
+        except BlockingIOError:
+            select.select([], [target], [])
+
+
+def pass_on(source: int, target: int, greetings: int) -> None:
+    """Copy what comes after the line `BEGIN` to the target, and what comes before it to another one, until the end."""
+    mark = f"{BEGIN}\n".encode()
+    read = b""
+    while mark not in read:
+        piece = os.read(source, PIECE)
+        read += piece
+        if not piece:
+            write(greetings, read)  # no command began, and this may say why
+            return
+    greeting, _mark, rest = read.partition(mark)
+    write(greetings, greeting)
+    write(target, rest)
+    while piece := os.read(source, PIECE):
+        write(target, piece)
+
+
+def run(argv: list[str], memory: shared_memory.SharedMemory | None = None) -> int:
+    """Run the SSH command, with a password where there is one, and return its exit code."""
     passed: tuple[int, ...] = ()
-    if os.path.basename(argv[0]) == "sshpass":
+    if memory and os.path.basename(argv[0]) == "sshpass":
         buffer: Any = memory.buf
         password = json.loads(bytes(buffer).rstrip(b"\0"))["password"]
         readable, writable = os.pipe()
         os.write(writable, password.encode() + b"\n")
         os.close(writable)
         argv, passed = [argv[0], f"-d{readable}", *argv[2:]], (readable,)
-    return subprocess.call(argv, pass_fds=passed)
+    with subprocess.Popen(argv, pass_fds=passed, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        with contextlib.suppress(BrokenPipeError):  # rsync is gone, and so is what ssh reads
+            pass_on(process.stdout.fileno(), 1, 2)
+    return process.returncode
 
 
 def main(words: list[str]) -> int:
-    argv = [*json.loads(os.environ[COMMAND]), *words[1:]]
+    argv = [*json.loads(os.environ[COMMAND]), f"echo {shlex.quote(BEGIN)};", *words[1:]]
     name = os.environ.get(SECRET)
     if not name:
-        os.execvp(argv[0], argv)
+        return run(argv)
     memory = secret(name)
     try:
         return run(argv, memory)

@@ -83,7 +83,8 @@ def transport(connection: Any) -> Transport:
 def _ssh(connection: Any) -> Transport:
     connection.host = connection.get_option("host") or connection._play_context.remote_addr
     words = connection._build_command(connection.get_option("ssh_executable"), "ssh", connection.host)
-    argv = [word.decode() for word in words]
+    # No terminal, which would change what goes through it; a user's settings may ask for one (RequestTTY, -tt).
+    argv = [*(word.decode() for word in words[:-1]), "-T", words[-1].decode()]
     password = connection.get_option("password") or connection._play_context.password
     if connection.sshpass_pipe:
         # It is a pipe of this process; the copy's is made by remote_shell.py.

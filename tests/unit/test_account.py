@@ -1,4 +1,4 @@
-"""Whose the server's account is."""
+"""Whose the server's account and its unit are."""
 
 from __future__ import annotations
 
@@ -66,3 +66,39 @@ def test_an_account_without_mark_is_ours_only_where_our_unit_is(
 def test_a_group_of_that_name_is_not_taken_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     users(monkeypatch, groups=("llama",))
     assert unnamed(account.account_owner("llama", str(tmp_path / "unit")), "group", "llama") == []
+
+
+OWN_UNIT = "[Service]\nWorkingDirectory={root}/current\nExecStart={root}/current/run\n"
+
+
+@pytest.mark.parametrize("text", [OWN_UNIT, "[Service]\nExecStart={root}/current/run\n", ""])
+def test_a_unit_that_starts_what_is_in_service_is_ours(text: str, tmp_path: Path) -> None:
+    unit = tmp_path / "llama-server.service"
+    unit.write_text(text.format(root=tmp_path))
+    assert account.unit_owner(str(unit), str(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("start", ["/home/ada/llama.cpp/llama-server -m x.gguf", "/usr/bin/sleep infinity"])
+def test_another_unit_of_that_name_is_described(start: str, tmp_path: Path) -> None:
+    unit = tmp_path / "llama-server.service"
+    unit.write_text(f"# not {tmp_path}/current\n[Service]\nExecStart={start}\n")
+    assert unnamed(account.unit_owner(str(unit), str(tmp_path)), str(unit), start) == []
+
+
+def test_a_unit_of_a_package_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packaged = tmp_path / "lib.service"
+    packaged.write_text("[Service]\nExecStart=/usr/bin/llama-server\n")
+    monkeypatch.setattr(account, "show", lambda unit, *names: {"FragmentPath": str(packaged)})
+    assert unnamed(account.unit_owner(str(tmp_path / "none"), "/var/lib/llama"), str(packaged)) == []
+
+
+def test_no_unit_is_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(account, "show", lambda unit, *names: {"FragmentPath": ""})
+    assert account.unit_owner(str(tmp_path / "none"), "/var/lib/llama") == ""
+
+
+def test_the_unit_of_a_deployment_is_ours(tmp_path: Path) -> None:
+    (tmp_path / "deployments/0123").mkdir(parents=True)
+    for unit in (tmp_path / "deployments/0123/llama-server.service", tmp_path / "llama-server.service"):
+        unit.write_text("[Service]\nExecStart=/bin/true\n")
+    assert account.unit_owner(str(tmp_path / "llama-server.service"), str(tmp_path)) == ""

@@ -73,6 +73,7 @@ def test_only_the_missing_are_installed() -> None:
         {
             "name": ["rsync", "jq"],
             "update_cache": True,
+            "update_cache_retries": 1,
             "install_recommends": False,
             "lock_timeout": 600,
             "policy_rc_d": 101,
@@ -93,9 +94,22 @@ def test_failed_installation_is_tried_again() -> None:
 
 
 def test_retries_end() -> None:
-    host = Host({"name": ["jq"], "delay": 0, "retries": 1}, apt=[{"failed": True, "msg": "one"}] * 2)
+    host = Host({"name": ["jq"], "delay": 0, "retries": 1}, apt=[{"failed": True, "msg": "one"}] * 3)
     result = run(host)
     assert (result["failed"], result["attempts"], result["msg"]) == (True, 2, "one")
+
+
+def test_a_source_that_cannot_be_read_does_not_keep_others_from_being_installed() -> None:
+    host = Host({"name": ["jq"], "retries": 0}, apt=[{"failed": True, "msg": "is not signed"}, {"changed": True}])
+    result = run(host)
+    assert (result.get("failed", False), result["packages"]) == (False, ["jq"])
+    assert [args["update_cache"] for args in host.asked] == [True, False]
+    assert any("is not signed" in warning for warning in result["warnings"])
+
+
+def test_where_old_lists_do_not_help_the_update_is_the_cause() -> None:
+    apt = [{"failed": True, "msg": "is not signed"}, {"failed": True, "msg": "no package jq"}]
+    assert run(Host({"name": ["jq"], "retries": 0}, apt=apt))["msg"] == "is not signed"
 
 
 def test_host_without_apt_fails_and_names_the_packages() -> None:

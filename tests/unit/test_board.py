@@ -30,6 +30,7 @@ BOARD = {
     "memory_mib": 16220,
     "disk_path": "/var/lib",
     "disk_free_mib": 40000,
+    "disk_files_used_up": False,
     "config_txt": None,
 }
 NEED = {"architectures": ["aarch64"], "memory_mib": 1800, "disk_mib": 1024, "config_txt": ""}
@@ -98,6 +99,7 @@ def test_installed_packages_are_those_that_dpkg_calls_installed() -> None:
         ({"cpu_features": ["asimd"]}, ["asimddp"]),
         ({"memory_mib": 900}, [900, 1800, "pi_base_min_memory_mib"]),
         ({"disk_free_mib": 3}, ["/var/lib", 3, 1024, "pi_base_min_disk_mib"]),
+        ({"disk_files_used_up": True}, ["/var/lib", "df -i"]),
         ({"need": "/boot/firmware/config.txt"}, ["/boot/firmware/config.txt", "pi_base_config_txt_path"]),
     ],
 )

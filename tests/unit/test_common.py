@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.ik_llama.pi.plugins.module_utils.common import net, systemd
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_file
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import free_bytes
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import files_used_up, free_bytes
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 
 
@@ -25,6 +25,25 @@ def test_free_space_is_that_of_the_nearest_existing_parent(tmp_path: Path, monke
     assert free_bytes(str(tmp_path)) == 50 * 512
     assert free_bytes("/nowhere/at/all") == 50 * 512
     assert asked == [tmp_path, tmp_path, Path("/")]
+
+
+@pytest.mark.parametrize(
+    ("files", "left", "used_up"), [(1000, 5, True), (1000, 0, True), (100_000, 90_000, False), (0, 0, False)]
+)
+def test_where_no_file_can_be_created_there_is_no_room(
+    files: int, left: int, used_up: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """btrfs counts no files: 0 of 0."""
+    status = os.statvfs_result((4096, 512, 100, 60, 50, files, left, left, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: status)
+    assert files_used_up(status) == used_up
+    assert free_bytes("/") == (0 if used_up else 50 * 512)
+
+
+def test_a_service_listens_on_addresses_of_its_own_machine() -> None:
+    assert [net.listen_problem(host) for host in ("127.0.0.1", "0.0.0.0", "localhost")] == ["", "", ""]
+    # 192.0.2.0/24 is for documentation (RFC 5737).
+    assert all(net.listen_problem(host) for host in ("192.0.2.7", "no.such.host.invalid"))
 
 
 def test_text_or_nothing(tmp_path: Path) -> None:

@@ -300,6 +300,17 @@ def test_an_unfinished_deployment_is_never_activated(
     assert deployments.build(inputs(), check_mode=False)[1]  # and is made again
 
 
+def test_another_unit_of_that_name_is_not_overwritten(deployments: Deployments, build: Build, board: Path) -> None:
+    name = build()
+    (board / UNIT).write_text("[Service]\nExecStart=/usr/bin/llama-server\n")
+    assert unnamed(deployments.unit_problem(), board / UNIT, "/usr/bin/llama-server") == []
+    with pytest.raises(DeploymentError) as caught:
+        deployments.activate(name, "r1", check_mode=False)
+    assert caught.value.argument == "unit_path"
+    assert "/usr/bin/llama-server" in (board / UNIT).read_text()
+    assert deployments.pointed("current") == ""
+
+
 def test_check_mode_changes_nothing(deployments: Deployments, inputs: Any, build: Build, board: Path) -> None:
     name, made, _ = deployments.build(inputs(), check_mode=True)
     assert made

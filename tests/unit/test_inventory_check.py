@@ -15,6 +15,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import rea
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.inventory_check import (
     address_clashes,
     group_problems,
+    misread,
     misspelt,
     thread_notes,
     where_set,
@@ -46,6 +47,53 @@ def test_names_that_nobody_reads(name: str, meant: str) -> None:
 )
 def test_names_that_are_a_users_own(name: str) -> None:
     assert misspelt([name], KNOWN, ["llama_server"], "{{ llama_server_mine }}") == {}
+
+
+OPTIONS = {
+    "llama_server_port": {"type": "int"},
+    "llama_server_alias": {"type": "str"},
+    "llama_server_api_keys": {"type": "list", "elements": "str"},
+    "pi_base_swap": {"type": "str", "choices": ["off", "zram"]},
+    "llama_server_mlock": {"type": "bool"},
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llama_server_port: 010000",
+        "llama_server_port: 4:16",
+        "llama_server_alias: no",
+        "llama_server_alias: 1.10",
+        "llama_server_alias: 2026-11-26",
+        "llama_server_api_keys: [abcdefgh, 012345670]",
+        "ansible_port: 022",
+    ],
+)
+def test_values_that_yaml_reads_as_something_else(line: str) -> None:
+    name = line.partition(":")[0]
+    assert [found[:2] for found in misread(f"---\n{line}\n", OPTIONS)] == [(name, 2)]
+    assert [found[0] for found in misread(f"pis: {{hosts: {{pi-01: {{{line}}}}}}}", OPTIONS)] == [name]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "llama_server_port: 8080",
+        "llama_server_port: '010000'",
+        "llama_server_port: 0",
+        'llama_server_alias: "no"',
+        "llama_server_alias: 35",
+        "pi_base_swap: off",
+        "llama_server_mlock: no",
+        "llama_server_port: '{{ x }}'",
+        "my_own: 010",
+        "llama_server_alias: !vault |\n  010",
+        "{",
+    ],
+)
+def test_values_that_are_what_they_look_like(line: str) -> None:
+    assert misread(f"---\n{line}\n", OPTIONS) == []
 
 
 def test_where_a_variable_is_set() -> None:

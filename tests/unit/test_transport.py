@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ from naming import unnamed
 SECRET = "correct horse"
 MEMORY = Path("/dev/shm")
 
+
+#: What `remote_shell` lets the other side print first.
+BEGIN = f"{remote_shell.BEGIN}\n"
 
 #: Elsewhere shared memory has no folder in which it could be looked for.
 linux = pytest.mark.skipif(not MEMORY.is_dir(), reason="shared memory is not a folder here")
@@ -53,11 +57,44 @@ def test_the_command_is_that_of_ansible(tmp_path: Path) -> None:
         ssh(ssh_common_args='-o "ProxyCommand=ssh -W %h:%p jump"', ssh_extra_args="-oBatchMode=yes", timeout=7)
     )
     assert way.kind == "ssh"
-    path = programs(tmp_path, ssh="import sys; print('\\n'.join(sys.argv[1:]))")
+    path = programs(tmp_path, ssh=f"import sys; print({BEGIN!r} + '\\n'.join(sys.argv[1:]))")
     words = run(way, "rsync", "--server", ".", "a b", path=path).stdout.splitlines()
-    assert words[-5:] == ["10.0.0.7", "rsync", "--server", ".", "a b"]
+    assert words[-7:-5] == ["-T", "10.0.0.7"]
+    assert words[-4:] == ["rsync", "--server", ".", "a b"]
     assert {"ProxyCommand=ssh -W %h:%p jump", "-oBatchMode=yes", "Port=2201", 'User="ada"'} <= set(words)
     assert "ConnectTimeout=7" in words
+
+
+#: A login whose shell greets, before it runs what ssh was given.
+GREETS = """import subprocess, sys
+print("Welcome to my Pi")
+sys.stdout.flush()
+sys.exit(subprocess.call(["sh", "-c", " ".join(sys.argv[sys.argv.index("10.0.0.7") + 1:])]))"""
+
+
+def test_a_greeting_is_no_output_of_the_command(tmp_path: Path) -> None:
+    path = programs(tmp_path, ssh=GREETS)
+    done = run(transport.transport(ssh()), "printf", "'a\\nb'", ";", "exit", "3", path=path)
+    assert (done.returncode, done.stdout) == (3, "a\nb")
+    assert "Welcome" in done.stderr
+
+
+def test_what_is_said_instead_of_a_command_is_not_lost(tmp_path: Path) -> None:
+    path = programs(tmp_path, ssh="import sys; print('This account is not available.'); sys.exit(1)")
+    done = run(transport.transport(ssh()), "rsync", path=path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not available" in done.stderr
+
+
+@pytest.mark.skipif(not shutil.which("rsync"), reason="rsync is not installed")
+@pytest.mark.parametrize("direction", ["to_host", "from_host"])
+def test_rsync_copies_to_and_from_a_login_that_greets(direction: str, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(os.urandom(3 << 20))
+    way = transport.transport(ssh())
+    args = {"direction": direction, "src": str(tmp_path / "source"), "dest": str(tmp_path / "copy")}
+    environment = {**way.remote_shell(), "PATH": programs(tmp_path, ssh=GREETS)}
+    subprocess.run(long_copy.command("ssh", args), env=environment, check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "source").read_bytes()
 
 
 @linux
@@ -70,7 +107,8 @@ def test_a_password_reaches_ssh_by_ansible_s_askpass_and_is_gone_afterwards(tmp_
     path = programs(
         tmp_path,
         ssh="import os, subprocess\n"
-        "print(subprocess.run([os.environ['SSH_ASKPASS'], 'password: '], capture_output=True, text=True).stdout)",
+        "done = subprocess.run([os.environ['SSH_ASKPASS'], 'password: '], capture_output=True, text=True)\n"
+        f"print({BEGIN!r} + done.stdout)",
     )
     environment = {**way.remote_shell(), "SSH_ASKPASS": str(Path(sys.executable).with_name("ansible")), "PATH": path}
     argv = [*shlex.split(environment["RSYNC_RSH"]), "host", "true"]
@@ -85,7 +123,8 @@ def test_a_password_reaches_sshpass_by_a_pipe(tmp_path: Path, monkeypatch: pytes
     before = set(MEMORY.glob("*"))
     path = programs(
         tmp_path,
-        sshpass="import os, sys\nprint(sys.argv[1:], os.read(int(sys.argv[1][2:]), 99).decode().strip())\nsys.exit(5)",
+        sshpass="import os, sys\n"
+        f"print({BEGIN!r}, sys.argv[1:], os.read(int(sys.argv[1][2:]), 99).decode().strip())\nsys.exit(5)",
     )
     monkeypatch.setenv("PATH", path)
     connection = ssh(password=SECRET, password_mechanism="sshpass")

@@ -196,6 +196,11 @@ def board_problems(board: dict[str, Any], need: dict[str, Any]) -> list[str]:
             f"{need['disk_mib']} MiB of free disk space required in {board['disk_path']}, {board['disk_free_mib']} MiB"
             f" found (pi_base_min_disk_mib = {need['disk_mib']})"
         )
+    if board["disk_files_used_up"]:
+        problems.append(
+            f"the file system of {board['disk_path']} has room for bytes, and for hardly another file"
+            f" (df -i {board['disk_path']}). Remove files; often they are many small ones of a cache, or of containers"
+        )
     if need["config_txt"] and board["config_txt"] is None:
         problems.append(
             f"no such file (pi_base_config_txt_path = {need['config_txt']}). Only a Raspberry Pi has one:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import urllib.request
 from typing import Any
 
@@ -28,6 +29,17 @@ def is_wildcard(host: str) -> bool:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
         return False
+
+
+def listen_problem(host: str) -> str:
+    """Return why no service of this machine can listen on `host` now, empty if one can. No port is taken."""
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.bind(address)
+    except OSError as error:
+        return str(error.strerror or error)
+    return ""
 
 
 def is_network(text: str) -> bool:

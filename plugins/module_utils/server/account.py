@@ -1,10 +1,15 @@
-"""The account that the server runs as: whether it is ours, before it is made or removed."""
+"""The account that the server runs as, and its unit: whether they are ours, before they are made or removed."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
+import re
+from pathlib import Path
+
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_text
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import show
 
 #: Comment of an account that role `llama_server` has made.
 MARK = "ik-llama-pi"
@@ -36,3 +41,25 @@ def account_owner(name: str, unit_path: str) -> str:
     if nobody and os.path.exists(unit_path):
         return ""
     return f"an account {name} with the home directory {user.pw_dir} and the shell {user.pw_shell}"
+
+
+def unit_owner(unit_path: str, root: str) -> str:
+    """Return whose the unit with the name of the server's is, empty if there is none, or ours.
+
+    Ours starts what is in service below the root, or is that of a deployment. A unit of a package counts too.
+
+    Args:
+        unit_path: the server's unit.
+        root: folder of the deployments.
+    """
+    path = unit_path
+    if not os.path.exists(path):
+        path = show(os.path.basename(path), "FragmentPath").get("FragmentPath", "")
+    text = read_text(path).strip() if path else ""  # a unit that was masked, or whose file is gone, has none
+    if not text or re.search(rf"^[^#;\n]*=\S*{re.escape(root)}/current\b", text, re.MULTILINE):
+        return ""
+    made = Path(root).glob(f"deployments/*/{os.path.basename(unit_path)}")
+    if any(read_text(unit).strip() == text for unit in made):
+        return ""
+    started = re.search(r"^\s*ExecStart\s*=\s*(.+)$", text, re.MULTILINE)
+    return f"{path} (ExecStart = {started[1].strip()})" if started else path

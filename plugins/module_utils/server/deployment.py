@@ -27,6 +27,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import c
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import open_directly
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import reset_failed, show
+from ansible_collections.ik_llama.pi.plugins.module_utils.server.account import unit_owner
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import Arguments, complaint, served_at
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import process_start
 
@@ -199,6 +200,15 @@ class Deployments:
                 return other
         return ""
 
+    def unit_problem(self) -> str:
+        """Return why the unit cannot be written, empty if it can: another one of that name is not overwritten."""
+        if not (owner := unit_owner(str(self.unit_path), str(self.root))):
+            return ""
+        return (
+            f"there is a unit {self.unit_path.name} that this role has not made: {owner}. Stop and disable it"
+            f" (systemctl disable --now {self.unit_path.name}), then rename or remove it, and run again"
+        )
+
     def before(self) -> str:
         """Return the ID of the deployment to roll back to: where a rollout was interrupted, what it began with."""
         verified = self.pointed("verified")
@@ -285,6 +295,8 @@ class Deployments:
         folder = self.folder(deployment)
         if not (folder / MANIFEST).exists():
             raise DeploymentError("id", f"there is no finished deployment {deployment} in {folder.parent}")
+        if problem := self.unit_problem():
+            raise DeploymentError("unit_path", f"{problem}. What serves was not changed.")
         unit = read_text(folder / self.unit_path.name)
         moved = self.pointed("current") != deployment or unit != read_text(self.unit_path)
         if moved and not check_mode:
