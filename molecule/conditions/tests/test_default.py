@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -70,6 +71,35 @@ def test_an_account_of_the_name_is_left_alone(inside: Any) -> None:
     assert inside("pi-01", "getent passwd llama").endswith(":/home/llama:/bin/bash")
     assert inside("pi-01", "cat /home/llama/photos") == "photos"
     assert inside("pi-01", "ps -o user= -C llama-server") == "llm"
+
+
+@pytest.mark.parametrize("case", ["another folder", "no such inventory", "an empty one", "everybody may write there"])
+def test_the_first_second_says_how_to_begin(case: str, tmp_path: Path) -> None:
+    """Without any inventory, or one that cannot be read, or where Ansible ignores the clone's ansible.cfg."""
+    folder, inventory = PROJECT, tmp_path / "hosts.yml"
+    if case == "an empty one":
+        inventory.touch()
+    elif case == "another folder":
+        folder = tmp_path
+    elif case == "everybody may write there":
+        folder = tmp_path / "clone"
+        shutil.copytree(PROJECT, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*cache*", "mine", "dist"))
+        folder.chmod(0o777)
+    given = ["-i", str(inventory)] if folder == PROJECT else []
+    site = (PROJECT if case == "another folder" else folder) / "site.yml"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    run = subprocess.run(
+        ["ansible-playbook", str(site), *given],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = " ".join((run.stdout + run.stderr).split())
+    assert run.returncode != 0
+    assert said.count("cp -R inventory/sample inventory/mine") == 1, said
+    assert "TASK" not in said
 
 
 # One run for each: it says of every board what is wrong there.
