@@ -22,7 +22,7 @@ def main() -> None:
     ports = {name: first + position for position, name in enumerate(boards, start=1)}
     ports.update(dict.fromkeys(gateways, first))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ik-llama-pi"
-    suites = dict.fromkeys(os.environ.get("LAB_BOOKWORM", "").split(), {"suite": "bookworm"})
+    suites = {name: {"suite": "bookworm"} for name in os.environ.get("LAB_BOOKWORM", "").split()}
     instance = os.environ.get("LAB_FLEET") or "fleet"
     keys = cache / "lab" / instance
     print(

@@ -15,13 +15,15 @@ description:
   - With O(state=current) the pointer C(current) and the unit file move to a deployment. The service is not started.
   - With O(state=verified) a deployment is marked as one that has answered, and the verified one before it becomes
     C(previous).
+  - With O(state=pruned) deployments are removed that cannot serve any more, because their engine or model was removed,
+    unless a pointer names them.
   - With O(state=absent) pointers and deployments are removed. Models and engines stay.
   - M(ik_llama.pi.llama_deployment_info) returns what is there.
 options:
   state:
     description: What to reach.
     type: str
-    choices: [built, current, verified, absent]
+    choices: [built, current, verified, pruned, absent]
     default: built
   id:
     description:
@@ -70,7 +72,7 @@ EXAMPLES = """
 
 RETURN = """
 id:
-  description: ID of the deployment; empty in check mode where engine or model are missing.
+  description: ID of the deployment; empty where none is meant, and in check mode where engine or model are missing.
   returned: always
   type: str
 running:
@@ -103,6 +105,8 @@ def reach(module: AnsibleModule, deployments: Deployments) -> tuple[str, bool, d
         renamed = deployments.rename_pointers()
     if params["state"] == "absent":
         return "", deployments.remove(module.check_mode), {}
+    if params["state"] == "pruned":
+        return "", deployments.prune(module.check_mode), {}
     if params["state"] == "verified":
         return deployment, deployments.verify(deployment, params["rollout"], module.check_mode), {}
     if params["state"] == "current":
@@ -121,7 +125,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DEPLOYMENT_OPTIONS,
-            "state": {"type": "str", "choices": ["built", "current", "verified", "absent"], "default": "built"},
+            "state": {"type": "str", "choices": ["built", "current", "verified", "pruned", "absent"], "default": "built"},
             "id": {"type": "str"},
             "rollout": {"type": "str", "default": ""},
             "missing": {"type": "list", "elements": "str", "default": []},

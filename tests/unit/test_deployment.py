@@ -288,6 +288,20 @@ def test_removing_takes_pointers_and_deployments_and_nothing_else(
     assert {path.name for path in board.iterdir()} == {"engine", "models", UNIT}
 
 
+def test_what_cannot_serve_any_more_is_removed(deployments: Deployments, build: Build, board: Path) -> None:
+    first, second, third, fourth = (build(arguments=[["--port", str(port)]]) for port in range(8080, 8084))
+    deployments.verify(second, "r", False)
+    deployments.verify(third, "r", False)
+    for gone in (first, second):
+        (deployments.folder(gone) / "model").unlink()
+    assert deployments.prune(check_mode=True)
+    assert deployments.folder(first).exists()
+    assert deployments.prune(check_mode=False)
+    there = {folder.name for folder in (board / "deployments").iterdir()}
+    assert there == {second, third, fourth}
+    assert not deployments.prune(check_mode=False)
+
+
 def test_an_unfinished_deployment_is_never_activated(
     deployments: Deployments, inputs: Any, build: Build, board: Path
 ) -> None:

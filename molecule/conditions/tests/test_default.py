@@ -83,7 +83,8 @@ def test_the_first_second_says_how_to_begin(case: str, tmp_path: Path) -> None:
         folder = tmp_path
     elif case == "everybody may write there":
         folder = tmp_path / "clone"
-        shutil.copytree(PROJECT, folder, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", ".*cache*", "mine", "dist"))
+        others = shutil.ignore_patterns(".git", ".venv", ".*cache*", "mine", "dist")
+        shutil.copytree(PROJECT, folder, symlinks=True, ignore=others)
         folder.chmod(0o777)
     given = ["-i", str(inventory)] if folder == PROJECT else []
     site = (PROJECT if case == "another folder" else folder) / "site.yml"
@@ -206,6 +207,22 @@ def test_a_board_that_has_made_its_model_copies_it_itself(play: Any, inside: Any
     assert [result.host for result in results(run.stdout, "long_command") if result.changed] == ["pi-04"]
     assert inside("pi-04", f"sha256sum < {models}/current.gguf").split()[0] == made["sha256"]
     assert inside("pi-04", f"readlink -f {models}/current.gguf").startswith(models)
+
+
+def test_a_recipe_with_another_name_makes_no_other_model(play: Any, fleet: Any, tmp_path: Path) -> None:
+    """The quantizer has the model already, and only lacks a pointer of that name."""
+    recipe = tmp_path / "of-the-house.yml"
+    recipe.write_text((PROJECT / "roles/gguf_quantize/files/recipes/rpi5-16gb-card.yml").read_text())
+    pointer = Path(fleet.variable("localhost", "gguf_quantize_root")) / "alphabet/of-the-house.json"
+    pointer.unlink(missing_ok=True)
+    try:
+        variables = json.dumps({"gguf_quantize_recipe": str(recipe), "gguf_distribute_recipe": str(recipe)})
+        run = play("site.yml", "--limit", "pi-03:localhost", "-e", variables)
+        assert run.returncode == 0, refused(run.stdout)
+        assert pointer.is_symlink()
+        assert {result.host for result in results(run.stdout) if result.changed} == {"localhost"}
+    finally:
+        pointer.unlink(missing_ok=True)
 
 
 @pytest.fixture

@@ -326,6 +326,19 @@ class Deployments:
             write_file(self.root / "rollout", rollout + "\n")
         return moved
 
+    def prune(self, check_mode: bool) -> bool:
+        """Remove deployments that no pointer names, and whose engine or model was removed. Return whether any was."""
+        named = {self.pointed(pointer) for pointer in ("current", "verified", "previous")}
+        unusable = [
+            folder
+            for folder in (self.root / "deployments").glob("*")
+            if folder.name not in named and not self.release(folder.name)
+        ]
+        if not check_mode:
+            for folder in unusable:
+                shutil.rmtree(folder)
+        return bool(unusable)
+
     def remove(self, check_mode: bool) -> bool:
         """Remove pointers and deployments, and the root if nothing else is in it. Return whether there was anything."""
         there = [path for name in CONTENTS if os.path.lexists(path := self.root / name)]
