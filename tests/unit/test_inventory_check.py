@@ -49,7 +49,7 @@ def test_names_that_are_a_users_own(name: str) -> None:
     assert misspelt([name], KNOWN, ["llama_server"], "{{ llama_server_mine }}") == {}
 
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "llama_server_port": {"type": "int"},
     "llama_server_alias": {"type": "str"},
     "llama_server_api_keys": {"type": "list", "elements": "str"},
