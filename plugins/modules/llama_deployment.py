@@ -125,7 +125,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **DEPLOYMENT_OPTIONS,
-            "state": {"type": "str", "choices": ["built", "current", "verified", "pruned", "absent"], "default": "built"},
+            "state": {
+                "type": "str",
+                "choices": ["built", "current", "verified", "pruned", "absent"],
+                "default": "built",
+            },
             "id": {"type": "str"},
             "rollout": {"type": "str", "default": ""},
             "missing": {"type": "list", "elements": "str", "default": []},
