@@ -19,19 +19,17 @@ INVENTORY = PROJECT / "lab/inventory/containers.yml"
 class Lab(boards.Fleet):
     """The boards of a lab: containers that can be restarted."""
 
-    def podman(self, *words: str) -> None:
-        """Run the lab's own podman."""
+    def podman(self, *words: str) -> str:
+        """Run the lab's own podman, and return what it prints."""
         settings = Path(self.variable("localhost", "lab_host_cache")) / "podman"
-        subprocess.run(
-            ["podman", *words],
-            env={
-                **os.environ,
-                "CONTAINERS_CONF": str(settings / "containers.conf"),
-                "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
-            },
-            check=True,
-            capture_output=True,
-        )
+        environment = {
+            **os.environ,
+            "CONTAINERS_CONF": str(settings / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(settings / "storage.conf"),
+        }
+        return subprocess.run(
+            ["podman", *words], env=environment, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def restart(self, name: str) -> None:
         """Stop and start a board's container: for systemd inside it a reboot."""

@@ -233,6 +233,40 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
     assert asked(board, 8080) == "abcdefghijkl"
 
 
+def test_a_board_that_is_lost_does_not_keep_its_mate_from_finishing(
+    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, asked: Any
+) -> None:
+    """Both are in one batch; the first is lost while its service starts, which takes it half a minute here."""
+    before = serving(boards)
+    board = boards["pi-01"]
+    slow = "/run/systemd/system/llama-server.service.d/slow.conf"
+    board.check_output(f"mkdir -p $(dirname {slow}) && printf '[Service]\\nExecStartPre=/bin/sleep 30\\n' > {slow}")
+    fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
+    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
+    command += ["-e", "ansible_timeout=5", "-e", "fleet_serial=2", "-e", "llama_server_threads=1"]
+    with Background(command, PROJECT) as controller:
+        deadline = time.monotonic() + 120
+        while board.run("systemctl show -P SubState llama-server").stdout.strip() != "start-pre":
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        podman("kill", f"{fleet.variable('localhost', 'lab_host_instance')}-pi-01")
+        output = controller.ended(180)
+    # What is below /run is gone with it.
+    fleet.restart("pi-01")
+    assert controller.returncode == 4, output
+    assert "serve_outcome" not in facts(output, "pi-01")
+    assert "serve_outcome" in facts(output, "pi-02"), output
+    after = serving(boards)
+    assert after["pi-02"][0] != before["pi-02"][0]
+    assert boards["pi-02"].check_output("readlink /var/lib/llama/verified") == after["pi-02"][0]
+    assert {name: after[name] for name in ("pi-03", "pi-04")} == {name: before[name] for name in ("pi-03", "pi-04")}
+    run = play("playbooks/rollback.yml")
+    assert run.returncode == 0, run.stdout
+    assert {deployment for deployment, _ in serving(boards).values()} == {before["pi-03"][0]}
+    for name in ("pi-01", "pi-02"):
+        assert asked(boards[name], 8080) == "abcdefghijkl"
+
+
 def test_the_table_tells_four_truths(
     boards: dict[str, Any], play: Any, podman: Any, fleet: Any, process: Any, tmp_path: Path
 ) -> None:
