@@ -10,9 +10,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-
-display = Display()
+from ansible_collections.ik_llama.pi.plugins.plugin_utils import following
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?")
 INSTALLED = "installed"
@@ -85,7 +83,7 @@ class ActionModule(ActionBase):
             return {**result, **self._tested(missing, host)}
         if self._task.check_mode:
             message = f"{host}: would install {', '.join(missing)}."
-            display.display(message)
+            following.show(message)
             return {**result, "changed": True, "msg": message}
         return {**self._install(missing, args, task_vars, result), "packages": missing}
 

@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
             return following.check_result(args.get("name", ""), args.get("directory", ""))
 
         def say(text: str) -> None:
-            display.display(f"{host}: {args['name']}: {text}")
+            following.show(f"{host}: {args['name']}: {text}")
 
         seen = self._execute_module(module_args={**args, "phase": "start"}, task_vars=task_vars)
         attached = seen.get("attached", False)

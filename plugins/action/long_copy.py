@@ -15,11 +15,8 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 from ansible_collections.ik_llama.pi.plugins.module_utils.common import long_jobs
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import following, transport
-
-display = Display()
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -78,7 +75,7 @@ class ActionModule(ActionBase):
                 return {"failed": True, "code": error.code, "msg": f"{args['name']}: {error}"}
             if found["rc"] not in BROKEN or attempt == tries:
                 break
-            display.display(f"{host}: {args['name']}: the connection broke, trying again ({attempt} of {tries - 1})")
+            following.show(f"{host}: {args['name']}: the connection broke, trying again ({attempt} of {tries - 1})")
             time.sleep(PAUSE)
             way.forget()
             way = transport.transport(self._connection)
@@ -87,7 +84,7 @@ class ActionModule(ActionBase):
 
     def _job(self, way: transport.Transport, argv: list[str], args: Mapping[str, Any], host: str) -> dict[str, Any]:
         def say(text: str) -> None:
-            display.display(f"{host}: {args['name']}: {text}")
+            following.show(f"{host}: {args['name']}: {text}")
 
         def look(job: str) -> dict[str, Any]:
             return {"job": job, **long_jobs.look(directory, job, 5)}
@@ -103,7 +100,7 @@ class ActionModule(ActionBase):
     def _by_connection(self, args: Mapping[str, Any], host: str) -> dict[str, Any]:
         """Let the connection plugin copy: it begins at the start each time, and shows no progress."""
         kind = transport.name(self._connection)
-        display.display(f"{host}: {args['name']}: started, without progress (connection {kind}); {args['expect']}")
+        following.show(f"{host}: {args['name']}: started, without progress (connection {kind}); {args['expect']}")
         begun = time.monotonic()
         if args["direction"] == "to_host":
             self._connection.put_file(args["src"], args["dest"])

@@ -7,7 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ansible import constants
+from ansible.utils.display import Display
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.progress import remaining
+
+#: Callbacks whose output programs read: of `ansible.posix`, one object, or one in each line.
+STRUCTURED = ("json", "jsonl")
 
 #: Lines of the log in the message of a command that failed; the result has more of them.
 SHOWN = 12
@@ -39,6 +44,12 @@ def follow(
             say(f"running for {seen['elapsed'] / 60:.0f} min")
         seen = look(seen["job"])
     return seen
+
+
+def show(text: str) -> None:
+    """Show one line, on stderr where stdout is one that programs read."""
+    callback = str(constants.DEFAULT_STDOUT_CALLBACK).rpartition(".")[2]
+    Display().display(text, stderr=callback in STRUCTURED)
 
 
 def begun(seen: Mapping[str, Any], expect: str) -> str:
