@@ -8,9 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-
-display = Display()
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.following import show
 
 #: Seconds that one task waits in all.
 PATIENCE = 3600
@@ -51,6 +49,4 @@ class WaitingAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         host = (task_vars or {}).get("inventory_hostname", "")
-        return run_and_wait(
-            lambda: self._execute_module(task_vars=task_vars), lambda text: display.display(f"{host}: {text}")
-        )
+        return run_and_wait(lambda: self._execute_module(task_vars=task_vars), lambda text: show(f"{host}: {text}"))
