@@ -23,7 +23,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-REQUIRED = {"id": str, "title": str, "happens": str, "advice": str, "fixed_by": str}
+REQUIRED = {"id": str, "effect": str, "title": str, "happens": str, "advice": str, "fixed_by": str}
+#: What a hazard costs at worst: answers are less good, the server ends, or a user gets somebody else's text.
+EFFECTS = ("precision", "outage", "leak")
 OPTIONAL = {
     "from": str,
     "until": str,
@@ -59,6 +61,8 @@ def problems(entries: Any) -> list[str]:
         for key, kind in {**REQUIRED, **OPTIONAL}.items():
             if key in entry and not isinstance(entry[key], kind):
                 found.append(f"{name}: {key} is not a {kind.__name__}")
+        if entry.get("effect", "leak") not in EFFECTS:
+            found.append(f"{name}: effect is none of {', '.join(EFFECTS)}")
         for key in ("from", "until"):
             try:
                 moment(str(entry.get(key, "1970-01-01T00:00:00Z")))
@@ -112,9 +116,9 @@ def of_deployment(
         parallel: slots of the server.
 
     Returns:
-        For each: ``id`` (``self-test`` where no entry knows of it), ``state`` (see above), ``objection`` (whether it
-        speaks against the deployment), ``types`` (those concerned), ``errors`` (measured, by type) and ``text``: what,
-        how bad, and what to do.
+        For each: ``id`` (``self-test`` where no entry knows of it), ``effect`` (of EFFECTS), ``state`` (see above),
+        ``objection`` (whether it speaks against the deployment), ``types`` (those concerned), ``errors`` (measured, by
+        type) and ``text``: what, how bad, and what to do.
     """
     counts = counted(types)
     self_test = release.get("self_test") or {}
@@ -140,6 +144,7 @@ def of_deployment(
         found.append(
             {
                 "id": entry["id"],
+                "effect": entry["effect"],
                 "state": state,
                 "objection": objection,
                 "types": sorted(kinds),
@@ -175,6 +180,7 @@ def of_deployment(
 # For a type that is off although nothing is known about it.
 UNEXPLAINED = {
     "id": "self-test",
+    "effect": "precision",
     "title": "Tensors are computed wrongly on this host",
     "happens": "Generation differs from prompt processing by more than rounding, and no known hazard explains it.",
     "advice": "Use another release or another recipe, and report it to the engine's authors.",

@@ -42,6 +42,15 @@ def test_the_file_is_right() -> None:
     assert hazards.problems(KNOWN) == []
 
 
+def test_what_may_be_refused_by_itself_is_told_apart() -> None:
+    assert {entry["id"]: entry["effect"] for entry in KNOWN} == {
+        "aarch64-fp16-scales": "precision",
+        "slots-mix-recurrent-state": "leak",
+        "aarch64-native-without-dot-product": "outage",
+    }
+    assert {found["effect"] for found in shown()} == {"precision"}
+
+
 def test_the_planner_counts_the_same_types_as_rounded() -> None:
     (entry,) = (entry for entry in KNOWN if entry["id"] == "aarch64-fp16-scales")
     assert set(entry["tensor_types"]) == ROUNDED_ON_ARM
@@ -49,12 +58,13 @@ def test_the_planner_counts_the_same_types_as_rounded() -> None:
 
 def test_what_is_wrong_with_the_data_is_told() -> None:
     good = KNOWN[0]
-    wrong = {**good, "id": "x", "until": "2026-09-22", "tensor_types": "q8_0", "colour": "red"}
+    wrong = {**good, "id": "x", "until": "2026-09-22", "tensor_types": "q8_0", "colour": "red", "effect": "bad"}
     del wrong["advice"]
     shown = [
         ("x", "advice"),
         ("x", "colour"),
         ("x", "tensor_types", "list"),
+        ("x", "effect"),
         ("x", "until"),
         (4,),
         (good["id"],),

@@ -96,8 +96,11 @@ def wait_for_health(board: Any) -> None:
 
 
 def test_an_assertion_fails(board: Any, serve: Any, outage: Any) -> None:
-    """It ends the server at once, although there is no debugger."""
-    run = serve("-e", "llama_server_parallel=2", "-e", "llama_server_allow_hazards=true")
+    """It ends the server at once, although there is no debugger. By default such a deployment is refused."""
+    run = serve("-e", "llama_server_parallel=2")
+    assert run.returncode == 2, run.stdout
+    assert unnamed(refused(run.stdout, "pi-04"), "llama_server_allow_hazards", "slots-mix-recurrent-state") == []
+    run = serve("-e", "llama_server_parallel=2", "-e", "llama_server_allow_hazards=all")
     assert run.returncode == 0, run.stdout
     assert board.run("command -v gdb").rc != 0
     before = pid(board)

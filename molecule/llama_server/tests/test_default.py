@@ -74,7 +74,7 @@ def test_it_comes_back_when_killed(board: Any, asked: Any) -> None:
 
 def test_a_model_that_a_hazard_concerns_is_refused_where_that_is_not_allowed(board: Any, run_playbook: Any) -> None:
     pid = board.check_output("systemctl show -P MainPID llama-server")
-    run = run_playbook("molecule/llama_server/converge.yml", "-e", "llama_server_allow_hazards=false")
+    run = run_playbook("molecule/llama_server/converge.yml", "-e", "llama_server_allow_hazards=none")
     assert run.returncode == 2
     assert unnamed(refused(run.stdout), "pi-01", "llama_server_allow_hazards", "aarch64-fp16-scales", "q8_0") == []
     assert board.check_output("systemctl show -P MainPID llama-server") == pid
