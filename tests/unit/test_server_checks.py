@@ -42,6 +42,18 @@ def test_listening_to_others_needs_a_key() -> None:
     assert server_problems(options, ["a-key-of-sixteen"], BOARD, 1024, {}) == []
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "pi-01.local"])
+def test_without_encryption_beyond_loopback_only_where_that_is_allowed(host: str) -> None:
+    options = {**OPTIONS, "allow_plain_http": False}
+    assert server_problems(options, [], BOARD, 1024, {}) == []
+    (problem,) = server_problems({**options, "host": host}, ["a-key-of-sixteen"], BOARD, 1024, {})
+    assert unnamed(problem, "llama_server_host", host, "llama_server_allow_plain_http") == []
+    assert (
+        server_problems({**options, "host": host, "allow_plain_http": True}, ["a-key-of-sixteen"], BOARD, 1024, {})
+        == []
+    )
+
+
 def test_networks_are_such_that_systemd_knows() -> None:
     open_ = {**OPTIONS, "host": "192.168.1.4", "allow_from": ["192.168.1.7/24", "fd00::/8", "link-local"]}
     assert server_problems(open_, ["a-key-of-sixteen"], BOARD, 1024, {}) == []

@@ -60,7 +60,7 @@ def server_problems(
     """Return a sentence for each reason why a server must not be started with these options; empty if none.
 
     Args:
-        options: as for `server_arguments`, and allow_from (networks).
+        options: as for `server_arguments`, allow_from (networks) and allow_plain_http.
         api_keys: the API keys.
         board: what module `board_facts` returned.
         reserve_mib: memory left to the rest of the board.
@@ -70,6 +70,11 @@ def server_problems(
     """
     problems = key_problems(api_keys)
     problems += exposure_problems("llama_server", options["host"], "api_keys", bool(api_keys))
+    if not is_loopback(options["host"]) and not options.get("allow_plain_http", True):
+        problems.append(
+            f"other machines can reach it, and nothing is encrypted (llama_server_host = {options['host']},"
+            " llama_server_allow_plain_http = false). Listen on 127.0.0.1, or set llama_server_allow_plain_http"
+        )
     problems += network_problems(options["host"], options.get("allow_from", []))
     problems += port_problems("llama_server", {"port": options["port"]})
     problems += [
