@@ -132,6 +132,11 @@ deployment:
   description: Manifest of the deployment in service, empty if there is none.
   returned: always
   type: dict
+altered:
+  description: Names in the deployment in service that are not what it was built with, because somebody changed them.
+  returned: always
+  type: list
+  elements: str
 current_served:
   description: How the deployment in service is reached, as C(served).
   returned: always
@@ -264,7 +269,12 @@ def main() -> None:
         found = known(deployments, params["id"] or deployments.before())
     keys = keys_change(params)
     fallback = deployments.fallback(found["id"])
-    change = not found["id"] or keys or deployments.stale(found["id"], params["api_key_file"])
+    change = (
+        not found["id"]
+        or keys
+        or deployments.stale(found["id"], params["api_key_file"])
+        or bool(deployments.altered(found["id"]))
+    )
     current = deployments.pointed("current")
     unit = os.path.basename(params["unit_path"])
     module.exit_json(
@@ -281,6 +291,7 @@ def main() -> None:
         running=deployments.process()[0],
         rollout=deployments.rollout(),
         deployment=deployments.manifest(current),
+        altered=deployments.altered(current),
         current_served=deployments.served(current),
         recipe=str(
             read_json((deployments.folder(current) / "model").resolve().with_suffix(".json"), dict[str, Any]()).get(

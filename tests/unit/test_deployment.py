@@ -18,6 +18,8 @@ from naming import named, unnamed
 
 UNIT = "no-such-unit-in-a-test.service"
 Build = Callable[..., str]
+#: A time (epoch) when all files of these tests are old.
+LATER = 5e9
 
 
 @pytest.fixture
@@ -194,7 +196,7 @@ def test_a_pointer_that_was_moved_but_never_verified_is_stale(
 ) -> None:
     name = build()
     deployments.activate(name, "r1", check_mode=False)
-    monkeypatch.setattr(deployments, "process", lambda: (name, 0.0))
+    monkeypatch.setattr(deployments, "process", lambda: (name, LATER))
     assert deployments.stale(name)
     deployments.verify(name, "r1", check_mode=False)
     assert not deployments.stale(name)
@@ -205,15 +207,53 @@ def test_a_file_that_is_newer_than_the_process_makes_it_stale(
 ) -> None:
     keys = board / "keys"
     keys.write_text("key")
-    os.utime(keys, (1000, 1000))
+    os.utime(keys, (LATER, LATER))
     name = build()
     deployments.activate(name, "r1", check_mode=False)
     deployments.verify(name, "r1", check_mode=False)
-    monkeypatch.setattr(deployments, "process", lambda: (name, 1001.0))
+    monkeypatch.setattr(deployments, "process", lambda: (name, LATER + 1))
     assert not deployments.stale(name, str(keys))
-    monkeypatch.setattr(deployments, "process", lambda: (name, 999.0))
+    monkeypatch.setattr(deployments, "process", lambda: (name, LATER - 1))
     assert deployments.stale(name, str(keys))
     assert not deployments.stale(name)
+    monkeypatch.setattr(deployments, "process", lambda: (name, 999.0))
+    assert deployments.stale(name)
+
+
+@pytest.mark.parametrize("name", ["run", UNIT, "watchdog", "deployment.json", "engine", "model"])
+def test_what_somebody_changed_is_noticed_and_repaired(
+    name: str, deployments: Deployments, inputs: Any, build: Build, board: Path
+) -> None:
+    deployment = build(watchdog="#!/bin/sh\n")
+    folder = deployments.folder(deployment)
+    before = {path.name: os.readlink(path) if path.is_symlink() else path.read_text() for path in folder.iterdir()}
+    assert deployments.altered(deployment) == []
+    changed = folder / name
+    if changed.is_symlink():
+        changed.unlink()
+        changed.symlink_to(board / "models")
+    elif name == "deployment.json":
+        changed.write_text(changed.read_text().replace("8080", "8081"))
+    else:
+        changed.write_text(changed.read_text() + "# by hand\n")
+    assert deployments.altered(deployment) == [name]
+    made = inputs(watchdog="#!/bin/sh\n")
+    assert deployments.build(made, check_mode=True)[:2] == (deployment, True)
+    assert deployments.altered(deployment) == [name]
+    assert deployments.build(made, check_mode=False)[:2] == (deployment, True)
+    after = {path.name: os.readlink(path) if path.is_symlink() else path.read_text() for path in folder.iterdir()}
+    assert after == before
+    assert os.access(folder / "run", os.X_OK)
+    assert deployments.build(made, check_mode=False)[:2] == (deployment, False)
+
+
+def test_a_file_that_was_removed_or_replaced_by_a_link_is_changed_too(deployments: Deployments, build: Build) -> None:
+    folder = deployments.folder(deployment := build())
+    (folder / "run").rename(folder / "moved")
+    assert deployments.altered(deployment) == ["run"]
+    (folder / "run").symlink_to("moved")
+    assert deployments.altered(deployment) == ["run"]
+    assert deployments.altered("") == deployments.altered("000000000000") == []
 
 
 def test_nothing_is_gone_back_to_whose_engine_or_model_is_gone(
@@ -377,7 +417,7 @@ def test_a_board_of_version_0_1_changes_once_and_goes_back(
     deployments.activate(name, "r1", check_mode=False)
     assert deployments.before() == "k1"  # interrupted here
     deployments.verify(name, "r1", check_mode=False)
-    monkeypatch.setattr(deployments, "process", lambda: (name, 0.0))
+    monkeypatch.setattr(deployments, "process", lambda: (name, LATER))
     assert not deployments.stale(name)
     assert deployments.before() == "k1"
     assert deployments.activate("k1", "r2", check_mode=False)

@@ -67,6 +67,7 @@ def test_the_status_of_each_board_is_made_from_what_its_roles_published() -> Non
     deployment = {"id": "k1", "release": "e1", "model": "m1", "arguments": [], "files": {"run": "f1"}}
     status = {
         "deployment": deployment,
+        "altered": [],
         "running": "k1",
         "verified": "k1",
         "wanted": {"arguments": [["--mlock"]], "files": {"run": "f2"}},

@@ -25,7 +25,7 @@ DEPLOYMENT: dict[str, Any] = {
     "arguments": [["--threads", "3"], ["--ctx-size", "16384"], ["--mlock"]],
     "files": FILES,
 }
-SERVING: dict[str, Any] = {"deployment": DEPLOYMENT, "running": "k1", "verified": "k1"}
+SERVING: dict[str, Any] = {"deployment": DEPLOYMENT, "altered": [], "running": "k1", "verified": "k1"}
 WANTED: dict[str, Any] = {
     "release": "e1",
     "commit": "c" * 40,
@@ -67,6 +67,7 @@ def test_nothing_changes_where_all_is_as_wanted() -> None:
         ({}, {"files": {"run": "r2", "llama-server.service": "u1"}}, "watchdog", []),
         ({}, {"files": {**FILES, "run": "r2"}}, "script", []),
         ({"deployment": {**DEPLOYMENT, "files": {}}}, {}, "format", []),
+        ({"altered": ["run", "watchdog"]}, {}, "altered", ["run", "watchdog"]),
         ({"running": ""}, {}, "start", []),
         ({"running": "k0"}, {}, "restart", []),
         ({"verified": "k0"}, {}, "verify", []),

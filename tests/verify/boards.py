@@ -161,7 +161,7 @@ class Fleet:
 
 # Runs on the board and prints what it sees: one command, because on an emulated board each takes a second.
 LOOK = """
-import glob, grp, json, os, pwd, subprocess, sys
+import glob, grp, hashlib, json, os, pwd, subprocess, sys
 root, unit, key_file = sys.argv[1:]
 def text(path):
     try:
@@ -183,6 +183,7 @@ state = dict(line.split("=", 1) for line in shown.splitlines())
 process = "/proc/" + state.get("MainPID", "0")
 current = os.path.realpath(root + "/current")
 model, engine = os.path.realpath(current + "/model"), os.path.realpath(current + "/engine")
+files = [path for path in glob.glob(current + "/*") if os.path.isfile(path) and not os.path.islink(path)]
 paths = [root + "/deployments", current, current + "/run", current + "/deployment.json", engine + "/bin", model, unit]
 print(json.dumps({
     "state": state,
@@ -193,6 +194,7 @@ print(json.dumps({
     "unit": text(unit),
     "own_unit": text(current + "/" + os.path.basename(unit)),
     "deployment": text(current + "/deployment.json"),
+    "digests": {os.path.basename(path): hashlib.sha256(open(path, "rb").read()).hexdigest() for path in files},
     "model": {"path": model, "size": os.stat(model).st_size if os.path.isfile(model) else -1,
               "manifest": text(os.path.splitext(model)[0] + ".json")},
     "engine": {"path": engine, "version": run(engine + "/bin/llama-server", "--version")},

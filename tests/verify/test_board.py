@@ -116,6 +116,12 @@ def test_options(options: dict[str, Any], deployment: dict[str, Any]) -> None:
     assert not differ, f"it has {', '.join(differ)}"
 
 
+def test_files(seen: Any, deployment: dict[str, Any]) -> None:
+    """nobody has changed the files that it was started by."""
+    changed = [name for name, digest in deployment["files"].items() if seen["digests"].get(name) != digest]
+    assert not changed, f"{', '.join(changed)} in {seen['current']} is not as it was built; site.yml writes it again"
+
+
 def test_unit(seen: Any) -> None:
     """its unit is the deployment's own, and confined."""
     assert seen["unit"] == seen["own_unit"], "the unit was changed"

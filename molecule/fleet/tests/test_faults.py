@@ -6,13 +6,14 @@ They run one after the other on one board, which serves the whole model again af
 from __future__ import annotations
 
 import functools
+import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from naming import named, unnamed
-from runs import facts, refused, results, shown, stats
+from runs import changed, facts, refused, results, shown, stats
 
 LETTERS = "abcdefghijkl"
 MODEL = "/var/lib/llama/models/alphabet/current.gguf"
@@ -93,6 +94,25 @@ def wait_for_health(board: Any) -> None:
     while board.run("python3 -c %s", asks).rc != 0:
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+def test_files_that_somebody_changed(board: Any, play: Any, serve: Any, tmp_path: Any) -> None:
+    """The table names them; the next run writes them again, and starts the server by them."""
+    folder = "/var/lib/llama/current"
+    before = board.check_output(f"sha256sum {folder}/run {folder}/watchdog")
+    process = pid(board)
+    board.check_output(f"echo '# by hand' | tee --append {folder}/run >> {folder}/watchdog")
+    table = tmp_path / "status.json"
+    run = play("playbooks/status.yml", "--limit", "pi-04", "-e", f"status_file={table}")
+    assert run.returncode == 0, run.stdout
+    (status,) = json.loads(table.read_text())
+    assert any(not unnamed(change, "run", "watchdog") for change in status["changes"]), status["changes"]
+    run = serve()
+    assert run.returncode == 0, run.stdout
+    assert any(not unnamed(line, "pi-04", "run", "watchdog") for line in shown(run.stdout, "pi-04").splitlines())
+    assert board.check_output(f"sha256sum {folder}/run {folder}/watchdog") == before
+    assert pid(board) != process
+    assert changed(serve().stdout) == 0
 
 
 def test_an_assertion_fails(board: Any, serve: Any, outage: Any) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import point, settle, write_file
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import open_directly
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import reset_failed, show
@@ -33,6 +33,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.server.process import 
 
 FORMAT = 2
 MANIFEST = "deployment.json"
+#: What a deployment's ID is the digest of, by the names in its manifest.
+PARTS = ("release", "model", "arguments", "files")
 #: All that is in the root and belongs to deployments.
 CONTENTS = ("current", "verified", "proven", "previous", "begun", "rollout", "deployments")
 #: Options of modules that are about deployments.
@@ -125,6 +127,11 @@ class Inputs:
         return content_id(self.parts())
 
 
+def _target(link: Path) -> str:
+    """Return the last part of where a link goes, empty if it is none."""
+    return Path(os.readlink(link)).name if link.is_symlink() else ""
+
+
 class Deployments:
     """The deployments of one board."""
 
@@ -146,6 +153,24 @@ class Deployments:
     def manifest(self, deployment: str) -> dict[str, Any]:
         """Return the manifest of a deployment, empty if it is not there or not finished."""
         return read_manifest(self.folder(deployment)) if deployment else {}
+
+    def altered(self, deployment: str) -> list[str]:
+        """Return the names in a finished deployment that are not what it was built with: somebody changed them.
+
+        A deployment of version 0.1 does not say what it was built with.
+        """
+        folder, manifest = self.folder(deployment), self.manifest(deployment)
+        if not deployment or not (folder / MANIFEST).exists() or manifest.get("format") == 1:
+            return []
+        if content_id({part: manifest.get(part) for part in PARTS}) != deployment:
+            return [MANIFEST]
+        links = {"engine": manifest["release"], "model": Path(manifest["model_file"]).name}
+        found = [name for name, target in links.items() if _target(folder / name) != target]
+        for name, digest in manifest["files"].items():
+            path = folder / name
+            if path.is_symlink() or not path.is_file() or sha256_file(path) != digest:
+                found.append(name)
+        return found
 
     def release(self, deployment: str) -> str:
         """Return the ID of the engine release of a deployment, empty if that or the model was removed."""
@@ -175,10 +200,12 @@ class Deployments:
         """Return whether something must be (re)started for this deployment to serve, and to be verified.
 
         Args:
-            key_file: file with the API keys; one that is newer than the process is not in use yet.
+            key_file: file with the API keys; like the deployment's own, one that is newer than the process is not in
+                use yet.
         """
         running, since = self.process()
-        newer = bool(key_file) and os.path.exists(key_file) and os.stat(key_file).st_mtime > since
+        files = [key_file, *(str(path) for path in self.folder(deployment).glob("*") if not path.is_symlink())]
+        newer = any(os.stat(file).st_mtime > since for file in files if file and os.path.exists(file))
         unit = read_text(self.folder(deployment) / self.unit_path.name)
         pointed = {self.pointed("current"), self.pointed("verified"), running}
         return pointed != {deployment} or newer or unit != read_text(self.unit_path)
@@ -249,7 +276,7 @@ class Deployments:
                 )
         deployment = inputs.id()
         folder = self.folder(deployment)
-        if (folder / MANIFEST).exists():
+        if (folder / MANIFEST).exists() and not self.altered(deployment):
             return deployment, False, {}
         current = self.pointed("current")
         diff = {
@@ -264,20 +291,31 @@ class Deployments:
         return deployment, True, diff
 
     def _make(self, folder: Path, inputs: Inputs, deployment: str) -> None:
-        """Fill a folder under another name; it gets its name when everything is in it."""
+        """Fill a folder under another name; it gets its name when everything is in it.
+
+        A finished one that somebody changed is repaired where it is, because it may be in service.
+        """
+        if (folder / MANIFEST).exists():
+            self._fill(folder, inputs, deployment)
+            return
         new = folder.with_name(f".{folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)  # it has no manifest: an interruption left it
         new.mkdir(parents=True, mode=0o755)
-        (new / "engine").symlink_to(inputs.engine)
-        (new / "model").symlink_to(inputs.model)
-        for name, text in inputs.files.items():
-            if text:
-                write_file(new / name, text, 0o755 if text.startswith("#!") else 0o644)
-        manifest = {"format": FORMAT, "id": deployment, **inputs.parts(), "model_file": str(inputs.model)}
-        write_file(new / MANIFEST, json.dumps(manifest, indent=2) + "\n", 0o644)
+        self._fill(new, inputs, deployment)
         new.rename(folder)
         settle(folder.parent)
+
+    @staticmethod
+    def _fill(folder: Path, inputs: Inputs, deployment: str) -> None:
+        """Write all that a deployment consists of; each file is whole at any moment."""
+        point(folder / "engine", str(inputs.engine))
+        point(folder / "model", str(inputs.model))
+        for name, text in inputs.files.items():
+            if text:
+                write_file(folder / name, text, 0o755 if text.startswith("#!") else 0o644)
+        manifest = {"format": FORMAT, "id": deployment, **inputs.parts(), "model_file": str(inputs.model)}
+        write_file(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n", 0o644)
 
     def activate(self, deployment: str, rollout: str, check_mode: bool) -> bool:
         """Move pointer and unit file to a finished deployment. Return whether anything moved, or would.
