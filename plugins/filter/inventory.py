@@ -14,7 +14,8 @@ READ_ONLY = ("syntax", "listhosts", "listtasks", "listtags")
 
 
 #: As in meta/runtime.yml, which Ansible only warns of. Newer ones may change how a connection is asked (transport.py).
-OLDEST, TOO_NEW = (2, 19), (2, 20)
+OLDEST = (2, 19)
+TOO_NEW = (2, 20)
 
 
 def version_problem(version: str) -> str:

@@ -161,7 +161,7 @@ def memory_mib() -> int:
 def libc_version() -> str:
     """Return the version of the GNU C library, like 2.41; empty with another one."""
     try:
-        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        name, _separator, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
     except (AttributeError, ValueError):
         return ""
     return version if name == "glibc" else ""

@@ -34,6 +34,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: partial
+    details: It changes nothing but in a test.
     description: A test is made in check mode, too. V(present) changes nothing.
 author: ik-llama-pi contributors (!UNKNOWN)
 """

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The remote shell of an rsync that goes over Ansible's own SSH command. Needs nothing but Python.
 
@@ -79,9 +78,9 @@ def run(argv: list[str], memory: shared_memory.SharedMemory | None = None) -> in
         os.close(writable)
         argv, passed = [argv[0], f"-d{readable}", *argv[2:]], (readable,)
     with subprocess.Popen(argv, pass_fds=passed, stdout=subprocess.PIPE) as process:
-        assert process.stdout
+        output: Any = process.stdout
         with contextlib.suppress(BrokenPipeError):  # rsync is gone, and so is what ssh reads
-            pass_on(process.stdout.fileno(), 1, 2)
+            pass_on(output.fileno(), 1, 2)
     return process.returncode
 
 
