@@ -12,8 +12,6 @@ description:
   - Returns where the pointers go, what runs, and of one deployment whether it serves. Changes nothing.
   - The deployment is the one of O(id); else the one that O(engine), O(model), O(arguments) and O(files) would make;
     else the one to roll back to. That is the verified one where another is in service, else the previous one.
-  - Fails for a deployment that would be made, where another unit has the name of the server's, or the server could not
-    listen on its address.
 options:
   id:
     description: ID of a deployment.
@@ -166,6 +164,14 @@ unreadable:
   returned: always
   type: list
   elements: str
+unit_problem:
+  description: Why the unit at O(unit_path) is not ours to write; empty if it is.
+  returned: always
+  type: str
+listen_problem:
+  description: Why the server could not listen on the address in O(arguments); empty if it could, or none are given.
+  returned: always
+  type: str
 unit_owner:
   description: Another unit with the name of O(unit_path), by its path; empty if there is none.
   returned: always
@@ -256,15 +262,7 @@ def main() -> None:
     params = module.params
     deployments = Deployments(params["root"], params["unit_path"])
     if params["engine"] and not params["id"]:
-        if problem := deployments.unit_problem():
-            module.fail_json(msg=f"{problem}. Nothing was changed.", argument="unit_path")
         found = wanted(params)
-        if problem := listen_problem(host := found["served"]["address"]):
-            module.fail_json(
-                msg=f"the server cannot listen on this address (llama_server_host = {host}): {problem}. Set it to an"
-                " address that the board has ('ip address' shows them), to 0.0.0.0 or 127.0.0.1. Nothing was changed.",
-                argument="arguments",
-            )
     else:
         found = known(deployments, params["id"] or deployments.before())
     keys = keys_change(params)
@@ -303,6 +301,8 @@ def main() -> None:
         port_owner=port_owner(params["port"], unit, params["root"]) if params["port"] else "",
         resident_mib=resident_mib(deployments.pid()),
         unreadable=unreadable(params["arguments"], params["user"]) if params["user"] else [],
+        unit_problem=deployments.unit_problem(),
+        listen_problem=listen_problem(found["served"]["address"]) if params["engine"] else "",
         unit_owner=unit_owner(params["unit_path"], params["root"]),
         account_owner=account_owner(params["user"], params["unit_path"]) if params["user"] else "",
     )
