@@ -16,6 +16,7 @@ from ansible_collections.ik_llama.lab.plugins.module_utils.virtual_pi import (
     qemu_arguments,
     virtual_plan,
 )
+from test_lab import plan
 
 WRITER = Path(__file__).resolve().parents[2] / "lab/roles/virtual_pi/files/make_image.py"
 BOARD: dict[str, Any] = {
@@ -55,19 +56,13 @@ def test_another_machine_has_another_id(name: str) -> None:
 
 
 def test_the_image_is_named_by_what_goes_into_it_wherever_the_cache_is() -> None:
-    machine = {"trees": {"root": "1"}, "apt_proxy": "", "certificates": {}}
-    plan = {
-        "rootfs": "/a/rootfs/0.tar",
-        "sources": ["deb http://mirror.example/debian trixie main"],
-        "machine": machine,
-    }
-    known = image_id(plan, "8G", "script")
-    assert known == image_id({**plan, "rootfs": "/b/rootfs/0.tar"}, "8G", "script")
+    known = image_id(plan(), "8G", "script")
+    assert known == image_id(plan(wanted={"cache": "/b"}), "8G", "script")
     others = [
-        image_id({**plan, "rootfs": "/a/rootfs/1.tar"}, "8G", "script"),
-        image_id({**plan, "machine": {**machine, "trees": {"root": "2"}}}, "8G", "script"),
-        image_id(plan, "9G", "script"),
-        image_id(plan, "8G", "another"),
+        image_id(plan(wanted={"packages": ["sudo"]}), "8G", "script"),
+        image_id(plan({"trees": {"board": "bb"}}), "8G", "script"),
+        image_id(plan(), "9G", "script"),
+        image_id(plan(), "8G", "another"),
     ]
     assert known not in others
 

@@ -21,11 +21,11 @@ def image_id(lab: dict[str, Any], size: str, script: str) -> str:
         size: of the root file system, as truncate(1) takes it.
         script: text of the program that makes the image.
     """
-    machine = lab["machine"]
+    machine, image = lab["machine"], lab["images"][0]
     return content_id(
         {
-            "rootfs": lab["rootfs"].rsplit("/", 1)[-1],
-            "sources": lab["sources"],
+            "rootfs": image["rootfs"].rsplit("/", 1)[-1],
+            "sources": image["sources"],
             "files": [machine["trees"], machine["apt_proxy"], machine["certificates"]],
             "size": size,
             "script": script,
