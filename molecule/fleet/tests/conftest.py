@@ -20,7 +20,7 @@ import sys, time, urllib.request
 while True:
     begun = time.time()
     try:
-        urllib.request.urlopen(sys.argv[1], timeout=5)
+        urllib.request.urlopen(sys.argv[1], timeout=3)
         print(begun, time.time(), flush=True)
     except OSError:
         pass
