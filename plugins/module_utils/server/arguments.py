@@ -89,7 +89,7 @@ def server_options(variable: Callable[[str], Any]) -> dict[str, Any]:
         "ctx_checkpoints",
     ):
         options[name] = int(variable(f"llama_server_{name}"))
-    for name in ("mlock", "jinja", "metrics"):
+    for name in ("mlock", "jinja", "metrics", "allow_plain_http"):
         options[name] = str(variable(f"llama_server_{name}")).lower() in ("true", "yes", "on", "1", "y", "t")
     options["extra"] = list(variable("llama_server_extra"))
     allowed = variable("llama_server_allow_from")
