@@ -59,7 +59,13 @@ def local_address(host: str) -> str:
 
 
 def exposure_problems(
-    role: str, host: str, access: str, allowed: bool, encrypted: bool = True, credential: str = "a key"
+    role: str,
+    host: str,
+    access: str,
+    allowed: bool,
+    encrypted: bool = True,
+    credential: str = "a key",
+    tls: bool = True,
 ) -> list[str]:
     """Return a sentence for each rule that a service breaks which other machines can reach.
 
@@ -70,6 +76,7 @@ def exposure_problems(
         allowed: whether that variable is set.
         encrypted: whether TLS is configured, or a user chose to do without.
         credential: what to set in that variable.
+        tls: whether the role has variables for TLS.
     """
     if is_loopback(host):
         return []
@@ -80,10 +87,11 @@ def exposure_problems(
             f" Set {credential} in {role}_{access} (in a vault), or listen on 127.0.0.1"
         )
     if not encrypted:
+        way = f"Set {role}_tls_certificate and {role}_tls_key" if tls else "Listen on 127.0.0.1"
         problems.append(
-            f"other machines can reach it, and nothing is encrypted ({role}_host = {host},"
-            f" {role}_tls_certificate is empty). Set {role}_tls_certificate and {role}_tls_key,"
-            f" or {role}_allow_plain_http if the network is your own"
+            f"other machines can reach it, and nothing is encrypted ({role}_host = {host}"
+            f"{f', {role}_tls_certificate is empty' if tls else ''}). {way},"
+            f" or set {role}_allow_plain_http if the network is your own"
         )
     return problems
 

@@ -69,12 +69,8 @@ def server_problems(
         others_mib: memory that other programs use now; 0 where nothing is to be started.
     """
     problems = key_problems(api_keys)
-    problems += exposure_problems("llama_server", options["host"], "api_keys", bool(api_keys))
-    if not is_loopback(options["host"]) and not options.get("allow_plain_http", True):
-        problems.append(
-            f"other machines can reach it, and nothing is encrypted (llama_server_host = {options['host']},"
-            " llama_server_allow_plain_http = false). Listen on 127.0.0.1, or set llama_server_allow_plain_http"
-        )
+    plain = options.get("allow_plain_http", True)
+    problems += exposure_problems("llama_server", options["host"], "api_keys", bool(api_keys), plain, tls=False)
     problems += network_problems(options["host"], options.get("allow_from", []))
     problems += port_problems("llama_server", {"port": options["port"]})
     problems += [
