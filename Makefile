@@ -11,18 +11,13 @@ VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 # VIRTUAL=1: not containers, but a whole emulated machine.
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
-# Three groups of about the same length run at the same time: these have their own boards, ...
-WITH_FLEETS := $(filter collection conditions fleet gateway gguf_distribute ik_llama_build_builder pi_metrics,$(SCENARIOS))
-# ... these need this machine alone, and the last of them a virtual Pi, ...
-WITHOUT_BOARDS := $(filter fleet_forecast gguf_quantize gguf_source ik_llama_build_failed ik_llama_build_interrupted \
-  ik_llama_build_native ik_llama_build_upgrade virtual_pi,$(SCENARIOS))
-# ... and the others share the boards of one lab.
-WITH_BOARDS := $(filter-out $(WITH_FLEETS) $(WITHOUT_BOARDS),$(SCENARIOS))
+# Three at a time; those that take longest begin first.
+LONGEST := virtual_pi site fleet conditions gateway ik_llama_build_failed gguf_quantize
 export PATH := $(DEV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH ANSIBLE_COLLECTIONS_PATH
 
-.PHONY: help venv dev demo lab-up lab-down verify power-cuts test lint unit build sanity docs-lint docs changelog check-requirements molecule with-boards with-fleets without-boards $(SCENARIOS:%=molecule-%)
+.PHONY: help venv dev demo lab-up lab-down verify power-cuts test lint unit build sanity docs-lint docs changelog check-requirements molecule $(SCENARIOS:%=molecule-%)
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /|/' | column -t -s '|'
@@ -112,24 +107,14 @@ check-requirements: dev ## Resolve the requirements for Linux, Apple Silicon and
 	@tests/check_requirements.py
 
 # What all of them use is made first, so that none of them makes it twice.
-molecule: dev ## Every scenario, in three groups at the same time
+molecule: dev ## Every scenario, three at the same time
 	@LAB=test $(PLAY) lab/playbooks/up.yml --skip-tags boards
 	@export FAILED="$$(mktemp)"; trap 'rm -f "$$FAILED"' EXIT; \
-	$(MAKE) --jobs=3 --keep-going --output-sync=target with-boards with-fleets without-boards && exit; \
+	$(MAKE) --jobs=3 --keep-going --output-sync=target $(addprefix molecule-,$(LONGEST) $(filter-out $(LONGEST),$(SCENARIOS))) && exit; \
 	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2; \
 	exit 1
 
-# One after the other, whatever --jobs says; a scenario that fails doesn't keep the next from running.
-with-boards: GROUP = $(WITH_BOARDS)
-with-fleets: GROUP = $(WITH_FLEETS)
-without-boards: GROUP = $(WITHOUT_BOARDS)
-with-boards with-fleets without-boards:
-	@failed=0; \
-	for scenario in $(GROUP); do \
-	  $(MAKE) --no-print-directory "molecule-$$scenario" || { failed=1; echo "$$scenario" >>"$${FAILED:-/dev/stderr}"; }; \
-	done; \
-	exit $$failed
-
 $(SCENARIOS:%=molecule-%): molecule-%: dev
 	@echo "== Scenario $*"
-	@LAB=test molecule test --no-command-borders --scenario-name $*
+	@LAB=test molecule test --no-command-borders --scenario-name $* || { echo $* >>"$${FAILED:-/dev/null}"; exit 1; }; \
+	echo "== Scenario $* took $$SECONDS s"

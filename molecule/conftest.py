@@ -10,10 +10,11 @@ from typing import Any
 
 import boards
 import pytest
-from runs import JSONL
+from runs import JSONL, Background
 
 PROJECT = Path(__file__).resolve().parents[1]
-INVENTORY = PROJECT / "lab/inventory/containers.yml"
+#: Scenarios with native boards name their fleet.
+INVENTORY = PROJECT / "lab/inventory" / ("fleet.py" if "LAB_FLEET" in os.environ else "containers.yml")
 
 
 class Lab(boards.Fleet):
@@ -71,6 +72,16 @@ def podman(fleet: Lab) -> Any:
 @pytest.fixture(scope="session")
 def run_playbook() -> Any:
     return playbook
+
+
+@pytest.fixture(scope="session")
+def begin_playbook() -> Any:
+    """Begin to run ansible-playbook on the lab's boards, and go on."""
+
+    def begin(*arguments: str) -> Background:
+        return Background(["ansible-playbook", "-i", str(INVENTORY), *arguments], PROJECT)
+
+    return begin
 
 
 @pytest.fixture(scope="session")

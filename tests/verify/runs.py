@@ -17,12 +17,21 @@ EVENTS = {f"v2_runner_on_{outcome}": outcome for outcome in ("ok", "failed", "sk
 
 
 class Background(subprocess.Popen[str]):
-    """A run during which the test goes on. It prints into a file: a pipe that nobody reads stops it at 64 KiB."""
+    """A run during which the test goes on, in a session of its own.
+
+    It prints into a file: a pipe that nobody reads stops it at 64 KiB.
+    """
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.output = tempfile.TemporaryFile("w+")  # noqa: SIM115 (it is open as long as the run)
         super().__init__(
-            command, cwd=folder, env={**os.environ, **JSONL}, stdout=self.output, stderr=subprocess.STDOUT, text=True
+            command,
+            cwd=folder,
+            env={**os.environ, **JSONL},
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
     def ended(self, seconds: float = 300) -> str:

@@ -13,23 +13,17 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
-INVENTORY = PROJECT / "lab/inventory/fleet.py"
 INSTALLED = "collections/ansible_collections/ik_llama/pi"
 
 
 @pytest.fixture(scope="module")
-def served(fleet: Any) -> Any:
-    return type(fleet)(INVENTORY)
-
-
-@pytest.fixture(scope="module")
-def folder(served: Any) -> Path:
-    cache, instance = (served.variable("localhost", f"lab_host_{name}") for name in ("cache", "instance"))
+def folder(fleet: Any) -> Path:
+    cache, instance = (fleet.variable("localhost", f"lab_host_{name}") for name in ("cache", "instance"))
     return Path(cache) / "lab" / instance / "installed"
 
 
-def test_the_board_serves(served: Any, asked: Any) -> None:
-    board = served.host("pi-01")
+def test_the_board_serves(fleet: Any, asked: Any) -> None:
+    board = fleet.host("pi-01")
     assert board.service("llama-server").is_running
     assert asked(board, 8080) == "abcdefghijkl"
 

@@ -23,11 +23,6 @@ ASK = "import json, urllib.request as r; print(json.load(r.urlopen('http://127.0
 
 
 @pytest.fixture(scope="session")
-def fleet(fleet: Any) -> Any:
-    return type(fleet)(INVENTORY)
-
-
-@pytest.fixture(scope="session")
 def inside(fleet: Any) -> Any:
     """Run a command as root on a board, whichever way leads there; return what it prints."""
     podman = Path(fleet.variable("localhost", "lab_host_cache")) / "lab/conditions/podman"
@@ -45,7 +40,7 @@ def play(run_playbook: Any) -> Any:
     """Run a playbook on this scenario's boards."""
 
     def run(*arguments: str) -> Any:
-        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY)
+        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments)
 
     return run
 
@@ -111,6 +106,9 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
         "pi-04": ({"ansible_user": "ada", "ansible_become": True}, ("sudo",)),
         "pi-05": ({"ansible_become": False}, ("ansible_become",)),
     },
+    "a board that is away": {
+        "pi-04": ({"ansible_port": 9}, ("127.0.0.1", 9, "--limit '!pi-04'")),
+    },
     "a login that fails": {
         "pi-01": ({"ansible_password": "wrong"}, ("ansible_user",)),
     },
@@ -127,19 +125,29 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
         "pi-02": ({"llama_server_threads": 2}, ("llama_server_memory_reserve_mib",)),
         "pi-03": (
             {
+                "llama_server_host": "0.0.0.0",
                 "llama_server_user": "llama-users",
                 "llama_server_allow_from": "192.168.1.0/33",
                 "llama_server_extra": ["--grammar-file", "/srv/none"],
             },
-            ("llama_server_user", "llama-users", "192.168.1.0/33", "--grammar-file", "/srv/none"),
+            (
+                "llama_server_host",
+                "llama_server_api_keys",
+                "llama_server_user",
+                "llama-users",
+                "192.168.1.0/33",
+                "--grammar-file",
+                "/srv/none",
+            ),
         ),
         "pi-04": (
             {
                 "llama_server_port": 80800,
+                "llama_server_context": 900000000,
                 "llama_server_cache_type_k": "q9_9",
                 "llama_server_extra": ["--grammar-file", "/home/ada/.bashrc"],
             },
-            ("80800", "llama_server_cache_type_k", "q9_9", "/home/ada/.bashrc", "ProtectHome"),
+            ("80800", "900000000", "llama_server_cache_type_k", "q9_9", "/home/ada/.bashrc", "ProtectHome"),
         ),
         "pi-05": (
             {
@@ -151,7 +159,7 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
         ),
     },
     "values of a wrong kind": {
-        "pi-01": ({"llama_server_port": "eighty"}, ("llama_server_port", "eighty")),
+        "pi-01": ({"llama_server_port": "eighty"}, ("llama_server_port", "eighty", "host_vars/pi-01.yml")),
         "pi-02": ({"llama_server_mlock": "perhaps"}, ("llama_server_mlock", "perhaps")),
         "pi-03": ({"llama_server_context": "16K"}, ("llama_server_context", "16K")),
         "pi-04": ({"llama_server_api_keys": {"mine": "first"}}, ("llama_server_api_keys",)),

@@ -5,13 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[3]
-INVENTORY = PROJECT / "lab/inventory/fleet.py"
 BOARDS = ("pi-01", "pi-02", "pi-03", "pi-04")
 #: Asks /health ten times a second and notes when it began to ask, and when that was answered with a yes. A slow answer
 #: of a busy machine is one.
@@ -29,11 +26,6 @@ while True:
 
 
 @pytest.fixture(scope="session")
-def fleet(fleet: Any) -> Any:
-    return type(fleet)(INVENTORY)
-
-
-@pytest.fixture(scope="session")
 def boards(fleet: Any) -> dict[str, Any]:
     return {name: fleet.host(name) for name in BOARDS}
 
@@ -45,13 +37,8 @@ def board(boards: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def play(run_playbook: Any) -> Callable[..., Any]:
-    """Run a playbook on this fleet."""
-
-    def run(*arguments: str, plain: bool = False) -> Any:
-        return run_playbook(*arguments, inventory=INVENTORY, plain=plain)
-
-    return run
+def play(run_playbook: Any) -> Any:
+    return run_playbook
 
 
 @pytest.fixture

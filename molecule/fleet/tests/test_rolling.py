@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from conftest import BOARDS, INVENTORY, PROJECT
+from conftest import BOARDS
 from naming import named, unnamed
-from runs import Background, facts, failures, refused, results, shown, stats
+from runs import facts, failures, refused, results, shown, stats
 
 CURRENT = "/var/lib/llama/current"
 #: The real server, whose chat template lets the model go on after another letter.
@@ -168,13 +167,10 @@ def test_other_api_keys_are_written_when_it_is_a_board_s_turn(
 
 
 def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
-    boards: dict[str, Any], play: Any, asked: Any
+    boards: dict[str, Any], play: Any, begin_playbook: Any, asked: Any
 ) -> None:
     before = serving(boards)
-    command = ["ansible-playbook", "-i", str(INVENTORY), "site.yml", "-e", "llama_server_threads=2"]
-    controller = subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    controller = begin_playbook("site.yml", "-e", "llama_server_threads=2")
     deadline = time.monotonic() + 180
     while boards["pi-02"].check_output(f"readlink {CURRENT}") == before["pi-02"][0]:
         assert time.monotonic() < deadline
@@ -194,7 +190,7 @@ def test_a_controller_killed_in_the_middle_leaves_every_board_serving(
 
 
 def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
-    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, asked: Any
+    boards: dict[str, Any], play: Any, begin_playbook: Any, podman: Any, fleet: Any, asked: Any
 ) -> None:
     before = serving(boards)
     board = boards["pi-01"]
@@ -202,8 +198,8 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
     options = ["-e", "llama_server_threads=1", "-e", "llama_server_probe_tokens=8000"]
     # Connections of earlier runs would be waited for.
     fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
-    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
-    with Background([*command, "-e", "ansible_timeout=5", *options], PROJECT) as controller:
+    options += ["-e", f"ansible_ssh_args='{fresh}'", "-e", "ansible_timeout=5"]
+    with begin_playbook("playbooks/serve.yml", *options) as controller:
         deadline = time.monotonic() + 120
         runs = "readlink /proc/$(systemctl show -P MainPID llama-server)/cwd"
         while board.run(runs).stdout.strip() in ("", f"/var/lib/llama/{before['pi-01'][0]}"):
@@ -234,7 +230,7 @@ def test_a_first_board_that_is_lost_is_reported_and_rolled_back(
 
 
 def test_a_board_that_is_lost_does_not_keep_its_mate_from_finishing(
-    boards: dict[str, Any], play: Any, podman: Any, fleet: Any, asked: Any
+    boards: dict[str, Any], play: Any, begin_playbook: Any, podman: Any, fleet: Any, asked: Any
 ) -> None:
     """Both are in one batch; the first is lost while its service starts, which takes it half a minute here."""
     before = serving(boards)
@@ -242,9 +238,9 @@ def test_a_board_that_is_lost_does_not_keep_its_mate_from_finishing(
     slow = "/run/systemd/system/llama-server.service.d/slow.conf"
     board.check_output(f"mkdir -p $(dirname {slow}) && printf '[Service]\\nExecStartPre=/bin/sleep 30\\n' > {slow}")
     fresh = "-o ControlPath=none -o ServerAliveInterval=2 -o ServerAliveCountMax=2"
-    command = ["ansible-playbook", "-i", str(INVENTORY), "playbooks/serve.yml", "-e", f"ansible_ssh_args='{fresh}'"]
-    command += ["-e", "ansible_timeout=5", "-e", "fleet_serial=2", "-e", "llama_server_threads=1"]
-    with Background(command, PROJECT) as controller:
+    options = ["-e", f"ansible_ssh_args='{fresh}'", "-e", "ansible_timeout=5"]
+    options += ["-e", "fleet_serial=2", "-e", "llama_server_threads=1"]
+    with begin_playbook("playbooks/serve.yml", *options) as controller:
         deadline = time.monotonic() + 120
         while board.run("systemctl show -P SubState llama-server").stdout.strip() != "start-pre":
             assert time.monotonic() < deadline

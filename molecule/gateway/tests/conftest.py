@@ -10,12 +10,6 @@ from typing import Any
 import pytest
 
 SCENARIO = Path(__file__).resolve().parents[1]
-INVENTORY = SCENARIO.parents[1] / "lab/inventory/fleet.py"
-
-
-@pytest.fixture(scope="session")
-def fleet(fleet: Any) -> Any:
-    return type(fleet)(INVENTORY)
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +22,7 @@ def play(run_playbook: Any) -> Callable[..., Any]:
     """Run a playbook on this scenario's hosts."""
 
     def run(*arguments: str, plain: bool = False) -> Any:
-        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, inventory=INVENTORY, plain=plain)
+        return run_playbook("-i", str(SCENARIO / "inventory"), *arguments, plain=plain)
 
     return run
 

@@ -67,7 +67,7 @@ def test_a_second_run_changes_nothing_and_its_plan_says_so(run_playbook: Any, ma
 
 
 def test_a_board_makes_the_same_forecast_as_this_machine(run_playbook: Any, manifest: dict[str, Any]) -> None:
-    """Role gguf_quantize on an ARM64 board, up to its plan: the header of the model there, and the matrix."""
+    """Role gguf_quantize on a board, up to its plan: the header of the model there, and the matrix."""
     run = run_playbook("molecule/gguf_distribute/forecast.yml")
     assert run.returncode == 0, run.stdout
     plan = facts(run.stdout, "pi-01")["gguf_quantize_plan"]

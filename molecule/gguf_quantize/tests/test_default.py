@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Hea
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import read_imatrix
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, plain, predict, quantize_argv
 from naming import unnamed
-from runs import JSONL, Background, facts, failures, refused, results, shown, stats, warnings
+from runs import JSONL, Background, changed, facts, failures, refused, results, shown, stats, warnings
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -319,12 +319,27 @@ def test_a_model_of_an_earlier_version_is_not_made_again() -> None:
     assert (FOLDER / manifest["file"]).stat().st_mtime_ns == model.st_mtime_ns
 
 
-def test_a_wrong_variable_is_named_with_its_value() -> None:
-    run = start("only=rpi5-16gb-card", "gguf_quantize_connections=99", "gguf_quantize_threads=-1")
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        (
+            ("only=rpi5-16gb-card", "gguf_quantize_connections=99", "gguf_quantize_threads=-1"),
+            ("gguf_quantize_connections", 99, "gguf_quantize_threads", -1),
+        ),
+        (("only=nonsense",), ("gguf_quantize_recipe", "nonsense", "rpi5-16gb-card")),
+        (
+            ("only=rpi5-16gb-card", "gguf_quantize_source=/nowhere/model.gguf"),
+            ("gguf_quantize_source", "/nowhere/model.gguf"),
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named_with_its_value(variables: tuple[str, ...], names: tuple[Any, ...]) -> None:
+    run = start(*variables)
     output = run.ended()
     assert run.returncode != 0
-    wanted = ("localhost", "gguf_quantize_connections", 99, "gguf_quantize_threads", -1)
-    assert unnamed(refused(output), *wanted) == []
+    assert unnamed(refused(output), "localhost", *names) == []
+    assert changed(output) == 0
+    assert [result for result in results(output, "long_command") if result.outcome != "skipped"] == []
 
 
 def test_remove_leaves_nothing_but_the_files_of_the_user() -> None:

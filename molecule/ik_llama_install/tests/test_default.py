@@ -9,19 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import testinfra
 
-PROJECT = Path(__file__).resolve().parents[3]
 BUILDER = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "builder"
 ROOT = "/opt/ik_llama"
-
-
-@pytest.fixture(scope="module")
-def board() -> Any:
-    # The inventory's variables are templates; only Ansible itself can read them.
-    return testinfra.get_host(
-        f"ansible://pi-01?force_ansible=true&ansible_inventory={PROJECT}/lab/inventory/containers.yml"
-    )
 
 
 @pytest.fixture(scope="module")

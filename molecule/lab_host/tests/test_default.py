@@ -12,7 +12,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[3]
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ik-llama-pi"
-LAB = CACHE / "lab/test"
+LAB = CACHE / "lab" / os.environ["LAB"]
 PODMAN = {
     **os.environ,
     "CONTAINERS_CONF": str(CACHE / "podman/containers.conf"),
@@ -21,7 +21,7 @@ PODMAN = {
 #: For sudo alone. No program gets it on its command line.
 PASSWORD = "of the lab"
 SUDO = "sudo -S -p ''"
-PORTS = {"pi-01": 2211, "pi-02": 2212}
+PORTS = {f"pi-0{board}": int(os.environ["LAB_PORT"]) + board for board in (1, 2)}
 
 
 def ssh(board: str, *command: str, known_hosts: Path = LAB / "known_hosts") -> subprocess.CompletedProcess[str]:
@@ -95,7 +95,7 @@ def test_podman_of_the_user_does_not_show_it() -> None:
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CONTAINERS_")}
     for question in (["ps", "--all"], ["images"], ["network", "ls"]):
         seen = subprocess.run(["podman", *question], env=plain, capture_output=True, text=True, check=True)
-        assert "test-pi-" not in seen.stdout
+        assert f"{LAB.name}-pi-" not in seen.stdout
         assert "ik-llama-pi" not in seen.stdout
 
 

@@ -9,9 +9,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
-import pytest
 from naming import unnamed
-from runs import changed, refused, results
+from runs import changed, refused
 
 PROJECT = Path(__file__).resolve().parents[3]
 PORTS = {"pi-01": 8080, "pi-02": 8090}
@@ -22,7 +21,7 @@ def test_overrides_of_one_board_are_seen_there_and_not_on_the_other(fleet: Any, 
     for part in ("--port 8090", "--threads 2", "--ctx-size 8192"):
         assert part in second
         assert part not in first
-    for part in ("--port 8080", "--threads 3", "--ctx-size 16384"):
+    for part in ("--port 8080", "--threads 3", "--threads-batch 4", "--ctx-size 16384"):
         assert part in first
 
 
@@ -68,42 +67,12 @@ def test_an_inventory_without_a_quantizer_is_refused(run_playbook: Any, tmp_path
     assert unnamed(refused(run.stdout), "quantizers") == []
 
 
-# One emulated board is enough to be refused.
-ALONE = ("--limit", "pi-01:localhost")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "names"),
-    [
-        (("-e", "gguf_quantize_recipe=nonsense"), ("gguf_quantize_recipe", "nonsense", "rpi5-16gb-card")),
-        (
-            ("-e", "gguf_quantize_source=/nowhere/model.gguf"),
-            ("localhost", "gguf_quantize_source", "/nowhere/model.gguf"),
-        ),
-        (("-e", "llama_server_port=many", *ALONE), ("pi-01", "llama_server_port", "host_vars/pi-01.yml")),
-        (
-            ("-e", "llama_server_context=900000000", *ALONE),
-            ("pi-01", "llama_server_context", 900000000, "llama_server_memory_reserve_mib"),
-        ),
-        (
-            ("-e", '{"pi_base_architectures": ["riscv64"]}', *ALONE),
-            ("pi-01", "pi_base_architectures", "riscv64", "aarch64"),
-        ),
-        (
-            ("-e", "llama_server_host=0.0.0.0", *ALONE),
-            ("pi-01", "llama_server_host", "0.0.0.0", "llama_server_api_keys"),
-        ),
-        (
-            ("-e", '{"ansible_port": 9}', "--limit", "pi-02"),
-            ("pi-02", "127.0.0.1", 9, "--limit '!pi-02'"),
-        ),
-    ],
-)
-def test_bad_input_is_refused_before_anything_is_changed(
-    run_playbook: Any, arguments: tuple[str, ...], names: tuple[Any, ...]
-) -> None:
-    run = run_playbook("site.yml", *arguments)
-    assert run.returncode != 0
-    assert unnamed(refused(run.stdout), *names) == []
+def test_a_model_that_a_hazard_concerns_is_refused_where_that_is_not_allowed(fleet: Any, run_playbook: Any) -> None:
+    board = fleet.host("pi-01")
+    pid = board.check_output("systemctl show -P MainPID llama-server")
+    limited = ("--limit", "pi-01:localhost")
+    run = run_playbook("playbooks/serve.yml", "-e", "llama_server_allow_hazards=none", *limited)
+    assert run.returncode == 2
+    assert unnamed(refused(run.stdout), "pi-01", "llama_server_allow_hazards", "aarch64-fp16-scales", "q8_0") == []
     assert changed(run.stdout) == 0
-    assert [result for result in results(run.stdout, "long_command") if result.outcome != "skipped"] == []
+    assert board.check_output("systemctl show -P MainPID llama-server") == pid
