@@ -148,7 +148,8 @@ release_manifest:
   returned: always
   type: dict
 model_manifest:
-  description: Manifest of the model at O(model), the same.
+  description:
+    - Manifest of the model at O(model), the same. C(types) is the number of tensors of each type.
   returned: always
   type: dict
 port_owner:
@@ -183,6 +184,7 @@ account_owner:
 """
 
 import os
+from collections import Counter
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -215,7 +217,7 @@ def wanted(params: dict[str, Any]) -> dict[str, Any]:
         "arguments": inputs.arguments,
         "served": served_at(inputs.arguments),
         "release_manifest": release,
-        "model_manifest": model,
+        "model_manifest": {**model, "types": Counter(model["types"].values())} if "types" in model else model,
     }
 
 

@@ -94,15 +94,18 @@ def of_release(entries: Iterable[Mapping[str, Any]], release: Mapping[str, Any])
     return found
 
 
-def counted(types: Mapping[str, str] | Iterable[str]) -> Counter[str]:
-    """Return how many tensors have each type, from a manifest's mapping of tensor to type or from names of types."""
-    return Counter(types.values() if isinstance(types, Mapping) else types)
+def counted(types: Mapping[str, str] | Mapping[str, int] | Iterable[str]) -> Counter[str]:
+    """Return how many tensors have each type, from the types by tensor, the same numbers, or just the types."""
+    if not isinstance(types, Mapping):
+        return Counter(types)
+    numbers = {kind: number for kind, number in types.items() if isinstance(number, int)}
+    return Counter(numbers) if numbers else Counter(str(kind) for kind in types.values())
 
 
 def of_deployment(
     entries: Iterable[Mapping[str, Any]],
     release: Mapping[str, Any],
-    types: Mapping[str, str] | Sequence[str],
+    types: Mapping[str, str] | Mapping[str, int] | Sequence[str],
     model_architecture: str = "",
     parallel: int = 1,
 ) -> list[dict[str, Any]]:
@@ -111,7 +114,7 @@ def of_deployment(
     Args:
         entries: the known hazards.
         release: the manifest, with ``self_test`` (as module ``engine_selftest`` returned it) where there was one.
-        types: the model's types, by tensor name or just the types.
+        types: the model's types by tensor, the number of tensors of each type, or just the types.
         model_architecture: ``general.architecture`` of the model.
         parallel: slots of the server.
 
