@@ -24,6 +24,7 @@ BOARD: dict[str, Any] = {
     "image": "/cache/virtual/0123456789ab",
     "folder": "/cache/lab/virtual/machines/pi-01",
     "ssh_keys": "/cache/lab/virtual/boards/pi-01",
+    "compiled": "/cache/podman/zip",
     "ssh_port": 2231,
     "memory_mib": 3072,
     "cores": 2,

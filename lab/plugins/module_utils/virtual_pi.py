@@ -84,7 +84,8 @@ def qemu_arguments(board: dict[str, Any], kvm: bool) -> list[str]:
 
     Args:
         board: name, image (folder with vmlinuz and initrd), folder (of the machine, with disk.qcow2; QEMU writes the
-            rest), ssh_keys (folder that the board can read), ssh_port (on 127.0.0.1), memory_mib, cores.
+            rest), ssh_keys (folder that the board can read), compiled (folder for Ansible's modules in their compiled
+            form, which it can write), ssh_port (on 127.0.0.1), memory_mib, cores.
         kvm: whether this machine is ARM64 and offers its processor.
     """
     image, folder = board["image"], board["folder"]
@@ -103,6 +104,7 @@ def qemu_arguments(board: dict[str, Any], kvm: bool) -> list[str]:
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
         *("-virtfs", f"local,mount_tag=board,path={board['ssh_keys']},security_model=none,readonly=on"),
+        *("-virtfs", f"local,mount_tag=compiled,path={board['compiled']},security_model=none"),
         *("-display", "none"),
         *("-serial", f"file:{folder}/console.log"),
         *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),

@@ -32,6 +32,9 @@ options:
   ssh_keys:
     description: Folder with the SSH host key and authorized_keys. The board can read it.
     type: path
+  compiled:
+    description: Folder that all boards share, for Ansible's modules in their compiled form. The board can write it.
+    type: path
   ssh_port:
     description: Port on 127.0.0.1 where its SSH answers.
     type: int
@@ -58,6 +61,7 @@ EXAMPLES = r"""
     name: pi-01
     image: /root/.cache/ik-llama-pi/virtual/0123456789ab
     ssh_keys: /root/.cache/ik-llama-pi/lab/virtual/boards/pi-01
+    compiled: /root/.cache/ik-llama-pi/podman/zip
     ssh_port: 2231
 """
 
@@ -144,11 +148,12 @@ def main() -> None:
             "name": {"type": "str"},
             "image": {"type": "path"},
             "ssh_keys": {"type": "path", "no_log": False},
+            "compiled": {"type": "path"},
             "ssh_port": {"type": "int"},
             "memory_mib": {"type": "int", "default": 3072},
             "cores": {"type": "int", "default": 2},
         },
-        required_if=[("state", "started", ["name", "image", "ssh_keys", "ssh_port"])],
+        required_if=[("state", "started", ["name", "image", "ssh_keys", "compiled", "ssh_port"])],
         supports_check_mode=True,
     )
     folder = Path(module.params["folder"])

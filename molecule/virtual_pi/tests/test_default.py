@@ -135,7 +135,9 @@ def test_an_upgrade_without_power_leaves_the_old_one_or_the_new(machine: Any, bo
     code, seconds = again.end()
     assert code == 0, again.said()[-3000:]
     new = machine.serving()
-    print(f"cut after {moment:.0f} s in {upgrade.task()}; serve.yml again took {seconds:.0f} s; {old}, {between}, {new}")
+    print(
+        f"cut after {moment:.0f} s in {upgrade.task()}; serve.yml again took {seconds:.0f} s; {old}, {between}, {new}"
+    )
     assert between in (old, new)
     assert new != old
     assert re.fullmatch("[0-9a-f]{12}", new), new
