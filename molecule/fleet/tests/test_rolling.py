@@ -54,6 +54,19 @@ def test_check_mode_reports_another_model_and_neither_makes_it_nor_tries_the_old
     assert serving(boards) == before
 
 
+def test_check_mode_reports_a_restart_for_which_nothing_is_to_be_made(boards: dict[str, Any], play: Any) -> None:
+    """The deployment was built before."""
+    board = boards["pi-03"]
+    only = ("--limit", "pi-03", "-e", "llama_server_threads=2")
+    assert play("playbooks/serve.yml", *only).returncode == 0
+    before = board.check_output(f"readlink {CURRENT}")
+    assert play("playbooks/serve.yml", *only[:2]).returncode == 0
+    run = play("playbooks/serve.yml", "--check", *only)
+    assert run.returncode == 0, run.stdout
+    assert stats(run.stdout)["pi-03"]["changed"] == 1
+    assert any(not unnamed(line, "pi-03", Path(before).name) for line in shown(run.stdout, "pi-03", "ok").splitlines())
+
+
 def test_an_upgrade_stops_at_the_board_that_answers_nonsense(
     boards: dict[str, Any], play: Any, asked: Any, tmp_path: Path
 ) -> None:
