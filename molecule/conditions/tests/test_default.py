@@ -143,11 +143,10 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
         "pi-04": (
             {
                 "llama_server_port": 80800,
-                "llama_server_context": 900000000,
                 "llama_server_cache_type_k": "q9_9",
                 "llama_server_extra": ["--grammar-file", "/home/ada/.bashrc"],
             },
-            ("80800", "900000000", "llama_server_cache_type_k", "q9_9", "/home/ada/.bashrc", "ProtectHome"),
+            ("80800", "llama_server_cache_type_k", "q9_9", "/home/ada/.bashrc", "ProtectHome"),
         ),
         "pi-05": (
             {
@@ -156,6 +155,12 @@ REFUSED: dict[str, dict[str, tuple[dict[str, Any], tuple[Any, ...]]]] = {
                 "llama_server_extra": ["--threads=2"],
             },
             ("llama_server_alias", "llama_server_api_keys", "--threads", "llama_server_threads"),
+        ),
+    },
+    "a context that does not fit": {
+        "pi-04": (
+            {"llama_server_context": 900000000},
+            ("llama_server_context", 900000000, "llama_server_memory_reserve_mib"),
         ),
     },
     "values of a wrong kind": {
