@@ -6,13 +6,14 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ik-llama-pi
 # A virtual environment is named by what is in it, and shared by all clones. DEV has all that VENV has, and more.
 VENV := $(CACHE)/venv/$(shell { cat requirements.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
-DEV := $(CACHE)/venv/$(shell { cat requirements.txt requirements-dev.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
+DEV := $(CACHE)/venv/$(shell { cat requirements.txt requirements-report.txt requirements-dev.txt; python3 --version; } 2>/dev/null | cksum | tr ' ' '-')
 VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 # VIRTUAL=1: not containers, but a whole emulated machine.
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Three at a time; those that take longest begin first.
-LONGEST := virtual_pi site fleet conditions gateway ik_llama_build_failed gguf_quantize
+LONGEST := virtual_pi site fleet gateway ik_llama_build_interrupted conditions lab_host ik_llama_build_upgrade gguf_quantize \
+  llama_server ik_llama_install ik_llama_build_failed gguf_source pi_base ik_llama_build_builder collection
 export PATH := $(DEV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH ANSIBLE_COLLECTIONS_PATH
@@ -37,11 +38,12 @@ $(VENV)/.ready $(DEV)/.ready:
 	    echo "The Python module venv is missing (Debian: apt install python3-venv): install it and call make again." >&2; exit 1; \
 	  fi; \
 	fi; \
-	echo "Installing $(REQUIREMENTS) into $(@D) (about a minute)."; \
+	echo "Installing $(REQUIREMENTS) into $(@D) (about half a minute)."; \
 	rm -rf "$(@D)"; \
 	hash -r; \
 	python3 -m venv "$(@D)"; \
-	"$(@D)/bin/pip" install --quiet --disable-pip-version-check --requirement $(REQUIREMENTS); \
+	: "Of the thousands of modules that ansible has, those that are used are compiled when they are."; \
+	"$(@D)/bin/pip" install --quiet --disable-pip-version-check --no-compile --requirement $(REQUIREMENTS); \
 	touch "$@"
 
 venv: $(VENV_USED)/.ready ## Install Ansible and what make verify needs, pinned; .venv links to it

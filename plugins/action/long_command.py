@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import following
@@ -39,6 +40,8 @@ class ActionModule(ActionBase):
         attached = seen.get("attached", False)
         if line := following.begun(seen, args.get("expect", "")):
             say(line)
+        if "finished" in seen and not boolean(args.get("wait", True)):
+            return {"changed": True, "attached": attached}
         last = following.follow(seen, lambda job: self._look({**args, "phase": "poll", "job": job}, task_vars), say)
         if "finished" not in last:  # the module failed, and said why
             return dict(last)

@@ -127,7 +127,10 @@ class ActionModule(ActionBase):
             self._connection.put_file(args["src"], args["dest"])
             return "", ""
         if way.kind == "ssh" and not shutil.which("rsync"):
-            return "program", "rsync is not installed on the controller"
+            return (
+                "program",
+                "rsync is missing on the controller (Debian: sudo apt install rsync; macOS: brew install rsync)",
+            )
         argv = command(way.kind, args)
         if way.kind == "ssh" and self._low_level_execute_command("command -v rsync", sudoable=False)["rc"] != 0:
             # It is installed before the large file is copied.

@@ -19,8 +19,9 @@ description:
   - Without it Ansible's own output appears, and nothing else is different.
 notes:
   - The table is made from a statistic that a playbook publishes with M(ansible.builtin.set_stats) as
-    C(ik_llama_pi_serving). It has for each board C(model), C(url), C(api_key) (whether a key is needed) and C(ssh) (the
-    command that logs in to the board, or an empty string).
+    C(ik_llama_pi_serving). It has for each board C(model), C(url), C(api_key) (whether a key is needed), C(ssh) (the
+    command that logs in to the board, or an empty string) and C(unreached) (why the URL was not reached, or an empty
+    string).
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
@@ -303,6 +304,13 @@ class CallbackModule(Default):
         self._display.banner("WHAT SERVES")
         for line in table([("BOARD", "MODEL", "URL"), *rows]):
             self._display.display(line)
+        for host, said in serving.items():
+            if said.get("unreached"):
+                self._display.display(
+                    f"\n{host}: the server answers on the board, but not to this machine at {said['url']}"
+                    f" ({said['unreached']}). Firewall? Check the board's, the network's, and llama_server_allow_from.",
+                    color=constants.COLOR_WARN,
+                )
         # One that answers to this machine, where there is one.
         board = min(serving, key=lambda host: is_local(str(serving[host].get("url", ""))))
         self._display.display("\n" + "\n".join(request_lines(board, serving[board])), color=constants.COLOR_OK)

@@ -23,6 +23,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "hosts_with_changes": hosts_with_changes,
+            "hosts_with_former_keys": fleet.hosts_with_former_keys,
             "rolling_batches": fleet.rolling_batches,
             "rolling_failures": fleet.rolling_failures,
             "serve_summary": fleet.serve_summary,

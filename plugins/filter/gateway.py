@@ -10,6 +10,8 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
     gateway_id,
     gateway_inputs,
     gateway_problems,
+    kept_boards,
+    key_digest,
     secret_files,
 )
 
@@ -20,6 +22,8 @@ class FilterModule:
             "gateway_boards": gateway_boards,
             "gateway_id": gateway_id,
             "gateway_inputs": gateway_inputs,
+            "gateway_kept_boards": kept_boards,
+            "gateway_key_digest": key_digest,
             "gateway_problems": gateway_problems,
             "gateway_secret_files": lambda boards, settings: secret_files(settings, boards),
         }

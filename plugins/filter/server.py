@@ -19,5 +19,6 @@ class FilterModule:
             "llama_server_problems": server_problems,
             "llama_server_plan": server_plan.server_plan,
             "llama_server_activated": server_plan.activated,
+            "llama_server_serving": server_plan.serving,
             "llama_server_file_digests": server_plan.file_digests,
         }

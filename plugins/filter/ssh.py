@@ -62,13 +62,13 @@ def ssh_login(host: Mapping[str, Any]) -> str:
 
 
 def serving(served: Mapping[str, str], host: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the table at the end of a run says of a board: `model`, `url`, `api_key` and `ssh`.
+    """Return what the table at the end of a run says of a board: `model`, `url`, `api_key`, `ssh` and `unreached`.
 
     Args:
         served: how its server is asked, as llama_deployment says it.
-        host: the variables of the board.
+        host: the variables of the board; `report_asked` is what the controller got from its URL, where it was asked.
     """
-    url = str(served["url"])
+    url, asked = str(served["url"]), host.get("report_asked") or {}
     if served["address"] in ("0.0.0.0", "::") and host.get("ansible_connection", "ssh") != "local":
         address = str(host.get("ansible_host") or host["inventory_hostname"])
         url = f"http://{f'[{address}]' if ':' in address else address}:{url.rpartition(':')[2]}"
@@ -77,6 +77,7 @@ def serving(served: Mapping[str, str], host: Mapping[str, Any]) -> dict[str, Any
         "url": url,
         "api_key": bool(served["api_key_file"]),
         "ssh": ssh_login(host),
+        "unreached": " ".join(str(asked.get("msg", "")).split()) if asked.get("status", 200) != 200 else "",
     }
 
 

@@ -16,7 +16,7 @@ options:
       - V(staged) copies the programs of a build into C(releases/.<ID>.new/), starts each and reads what it needs.
       - V(received) compares what was copied there with the build host's manifest, and starts each program.
       - V(finished) makes a release of what is staged.
-      - V(current) lets C(current) name the release, and removes releases that are too old to be kept.
+      - V(current) lets O(pointer) name the release, and removes releases that are too old to be kept.
       - V(absent) removes all that the roles put into I(root), unless something still uses it.
     type: str
     choices: [staged, received, finished, current, absent]
@@ -31,6 +31,11 @@ options:
   id:
     description: ID of the release, for V(current). Empty means the one that was in use before.
     type: str
+  pointer:
+    description: Which pointer names it, for V(current). What serves depends on V(current) alone.
+    type: str
+    choices: [current, bench]
+    default: current
   keep:
     description: How many releases stay, for V(current). What is in use, or was before, stays in any case.
     type: int
@@ -203,7 +208,8 @@ def receive(module: AnsibleModule, root: str, release: dict[str, Any]) -> dict[s
 
 def use(module: AnsibleModule, root: str) -> None:
     """Let the pointer name a release, remove old ones, and leave."""
-    before = releases.pointed(root)
+    pointer = module.params["pointer"]
+    before = releases.pointed(root, pointer)
     wanted = module.params["id"] or releases.pointed(root, "previous")
     if not wanted:
         module.fail_json(
@@ -217,9 +223,9 @@ def use(module: AnsibleModule, root: str) -> None:
         found = releases.inspect(root, wanted)
         if found["state"] != "finished":
             module.fail_json(msg=f"release {wanted} in {root} is {found['state']} {found['damage']}".strip())
-        releases.point(root, wanted)
+        releases.point(root, wanted, pointer)
         removed = releases.prune(root, module.params["keep"], module.params["users"])
-    names = [f"current -> releases/{name}\n" if name else "" for name in (before, wanted)]
+    names = [f"{pointer} -> releases/{name}\n" if name else "" for name in (before, wanted)]
     module.exit_json(changed=True, removed=removed, diff={"before": names[0], "after": names[1]})
 
 
@@ -251,6 +257,7 @@ def main() -> None:
             "root": {"type": "path", "required": True},
             "release": {"type": "dict"},
             "id": {"type": "str"},
+            "pointer": {"type": "str", "choices": list(releases.POINTERS), "default": "current"},
             "keep": {"type": "int", "default": 3},
             "users": {"type": "list", "elements": "str", "default": []},
             "programs": {"type": "path"},

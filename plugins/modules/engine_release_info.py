@@ -22,6 +22,11 @@ options:
     suboptions:
       root: {description: Folder with C(releases/) and the pointer C(current)., type: path, required: true}
       id: {description: ID of a release that another host builds., type: str}
+      pointer:
+        description: The pointer whose target is returned as C(current).
+        type: str
+        choices: [current, bench]
+        default: current
       repository: {description: Where names of branches and tags are looked up., type: str}
       version: {description: "Full SHA, or name of a branch or tag.", type: str}
       targets: {description: Programs., type: list, elements: str}
@@ -94,11 +99,12 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import fre
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
 from ansible_collections.ik_llama.pi.plugins.module_utils.engine import build as engine
-from ansible_collections.ik_llama.pi.plugins.module_utils.engine.releases import inspect, pointed
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.releases import POINTERS, inspect, pointed
 
 WANTED = {
     "root": {"type": "path", "required": True},
     "id": {"type": "str"},
+    "pointer": {"type": "str", "choices": list(POINTERS), "default": "current"},
     "repository": {"type": "str"},
     "version": {"type": "str"},
     "targets": {"type": "list", "elements": "str"},
@@ -110,6 +116,8 @@ WANTED = {
     "cmake_options": {"type": "dict"},
     "ccache": {"type": "bool"},
 }
+#: What must be known of a release that this host builds.
+NEEDED = sorted(WANTED.keys() - {"root", "id", "pointer", "version", "cmake_options"})
 
 
 def git_environment(repository: str) -> dict[str, str]:
@@ -261,7 +269,7 @@ def main() -> None:
                 "required": True,
                 "options": WANTED,
                 "required_one_of": [("id", "version")],
-                "required_by": {"version": sorted(WANTED.keys() - {"root", "id", "version", "cmake_options"})},
+                "required_by": {"version": NEEDED},
             }
         },
         supports_check_mode=True,
@@ -273,7 +281,8 @@ def main() -> None:
         of = derive(module, wanted, host) if wanted["version"] else {"id": wanted["id"]}
         found = inspect(root, of["id"]) if of["id"] else {"state": "absent", "damage": "", "release": {}}
         free = free_bytes(root) >> 20
-        releases.append({"root": root, "current": pointed(root), "disk_free_mib": free, "busy": "", **of, **found})
+        current = pointed(root, wanted["pointer"])
+        releases.append({"root": root, "current": current, "disk_free_mib": free, "busy": "", **of, **found})
     for root in {release["root"] for release in releases}:
         job, words = running_job(root)
         built = [

@@ -35,8 +35,13 @@ options:
     type: path
     default: ""
   api_keys_sha256:
-    description: sha256 that this file is to have.
-    type: str
+    description: sha256 of each key that this file is to have. Left out, whatever is in it is right.
+    type: list
+    elements: str
+  keep_api_keys:
+    description: Whether further keys in this file stay.
+    type: bool
+    default: false
   user:
     description: Name of the account that the server runs as, to find another one of that name. Empty asks nothing.
     type: str
@@ -96,6 +101,10 @@ serves:
   type: bool
 keys_change:
   description: Whether the API keys in O(api_key_file) are others than they are to be.
+  returned: always
+  type: bool
+keys_surplus:
+  description: Whether there are further API keys in O(api_key_file).
   returned: always
   type: bool
 fallback:
@@ -188,8 +197,8 @@ from collections import Counter
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_file
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_text
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import listen_problem
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.account import account_owner, unit_owner
 from ansible_collections.ik_llama.pi.plugins.module_utils.server.arguments import served_at
@@ -236,14 +245,13 @@ def known(deployments: Deployments, deployment: str) -> dict[str, Any]:
     }
 
 
-def keys_change(params: dict[str, Any]) -> bool:
-    """Return whether the file of API keys is to be written."""
+def compare_keys(params: dict[str, Any]) -> tuple[bool, bool]:
+    """Return whether the file of API keys lacks one, and whether it has further ones."""
     if not params["api_key_file"] or params["api_keys_sha256"] is None:
-        return False
-    try:
-        return sha256_file(params["api_key_file"]) != params["api_keys_sha256"]
-    except OSError:
-        return True
+        return False, False
+    present = {sha256_text(key) for key in read_text(params["api_key_file"]).split()}
+    wanted = set(params["api_keys_sha256"])
+    return not wanted <= present, not present <= wanted
 
 
 def main() -> None:
@@ -255,7 +263,8 @@ def main() -> None:
             "model_sha256": {"type": "str"},
             "port": {"type": "int", "default": 0},
             "api_key_file": {"type": "path", "default": "", "no_log": False},
-            "api_keys_sha256": {"type": "str", "no_log": True},
+            "api_keys_sha256": {"type": "list", "elements": "str", "no_log": True},
+            "keep_api_keys": {"type": "bool", "default": False, "no_log": False},
             "user": {"type": "str", "default": ""},
         },
         required_together=[("engine", "model")],
@@ -267,7 +276,8 @@ def main() -> None:
         found = wanted(params)
     else:
         found = known(deployments, params["id"] or deployments.before())
-    keys = keys_change(params)
+    lacking, surplus = compare_keys(params)
+    keys = lacking or (surplus and not params["keep_api_keys"])
     fallback = deployments.fallback(found["id"])
     change = (
         not found["id"]
@@ -283,6 +293,7 @@ def main() -> None:
         change=change,
         serves=not change and deployments.healthy(found["id"]),
         keys_change=keys,
+        keys_surplus=surplus,
         fallback=fallback,
         fallback_url=deployments.served(fallback)["url"],
         current=current,

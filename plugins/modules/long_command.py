@@ -45,6 +45,13 @@ options:
     description: Longest time between two checks, in seconds. The end of the command is noticed at once.
     type: int
     default: 5
+  wait:
+    description:
+      - Wait until the command ends. Otherwise only C(changed) and C(attached) are returned, as soon as it has started.
+        The same task without this option waits for it later.
+    type: bool
+    default: true
+    version_added: "0.2.0"
   phase:
     description: Used by the action plugin.
     type: str
@@ -74,24 +81,24 @@ RETURN = r"""
 rc:
   description: Exit code of the command.
   type: int
-  returned: always
+  returned: when O(wait) is true
 log:
   description: Path of the whole log, on the host.
   type: str
-  returned: always
+  returned: when O(wait) is true
 tail:
   description: Last 30 lines of the log.
   type: list
   elements: str
-  returned: always
+  returned: when O(wait) is true
 seconds:
   description: Wall time of the command.
   type: float
-  returned: always
+  returned: when O(wait) is true
 cpu_seconds:
   description: CPU time of the command and its children.
   type: float
-  returned: always
+  returned: when O(wait) is true
 code:
   description: One word for what keeps the job from being started or followed, like C(busy) or C(killed).
   type: str
@@ -119,6 +126,7 @@ def main() -> None:
             "expect": {"type": "str", "default": ""},
             "low_priority": {"type": "bool", "default": False},
             "poll": {"type": "int", "default": 5},
+            "wait": {"type": "bool", "default": True},
             "phase": {"type": "str", "choices": ["start", "poll"], "default": "start"},
             "job": {"type": "str"},
         },

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import sha256_text
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_status import pending_changes
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.hosts import fact
 
 HostVars = Mapping[str, Mapping[str, Any]]
 
@@ -15,10 +17,29 @@ UNCHANGED = {
 }
 
 
-def rolling_batches(boards: int) -> list[int]:
-    """Return how many boards are changed at a time: one, then half of the rest, then the rest. Never an empty list."""
-    rest = max(boards - 1, 0)
-    return [1, *(size for size in (rest // 2, rest - rest // 2) if size)]
+def rolling_batches(boards: list[str], sizes: Any = None) -> list[list[str]]:
+    """Return the boards in the order in which they change, those together that change at the same time.
+
+    Args:
+        sizes: as in Ansible's keyword `serial`: a number, a percentage, or a list of these, whose last one holds for
+            all that are left. None: one board, then half of the rest, then the rest.
+    """
+    rest = max(len(boards) - 1, 0)
+    chosen = [1, rest // 2, rest - rest // 2] if sizes is None else sizes if isinstance(sizes, list) else [sizes]
+    numbers = [_number(size, len(boards)) for size in chosen]
+    batches: list[list[str]] = []
+    left = list(boards)
+    while left:
+        number = numbers[min(len(batches), len(numbers) - 1)]
+        batches.append(left[:number])
+        left = left[number:]
+    return batches
+
+
+def _number(size: Any, boards: int) -> int:
+    """Return the number of boards in a batch, at least one."""
+    text = str(size).strip()
+    return max(boards * int(text[:-1]) // 100 if text.endswith("%") else int(text), 1)
 
 
 def rolling_failures(play: list[str], batch: list[str], hostvars: HostVars) -> list[str]:
@@ -26,10 +47,10 @@ def rolling_failures(play: list[str], batch: list[str], hostvars: HostVars) -> l
 
     Args:
         play: all boards in the order of the play (`ansible_play_hosts_all`).
-        batch: those whose turn it is (`ansible_play_batch`).
+        batch: those whose turn it is.
     """
     earlier = play[: play.index(batch[0])] if batch else play
-    return [name for name in earlier if "serve_outcome" not in hostvars[name]]
+    return [name for name in earlier if not hostvars[name].get("serve_outcome")]
 
 
 def serve_results(boards: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
@@ -45,7 +66,7 @@ def serve_results(boards: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, s
         name = board["inventory_hostname"]
         if failure:
             results.append((name, "failed", failure[0].removeprefix(f"{name}: ")))
-        elif "serve_outcome" in board:
+        elif board.get("serve_outcome"):
             results.append((name, "serves", str(board["serve_outcome"])))
         else:
             state = "lost" if board.get("serve_begun") else "untouched"
@@ -70,6 +91,23 @@ def serve_summary(boards: Iterable[Mapping[str, Any]]) -> str:
             "To roll back the boards that changed: ansible-playbook playbooks/rollback.yml --limit " + ",".join(changed)
         )
     return "".join(f"{line}\n" for line in lines)
+
+
+def hosts_with_former_keys(names: Iterable[str], hostvars: HostVars, gateways: list[str]) -> list[str]:
+    """Return the boards that keep API keys which are not in their list any more, and which no gateway needs.
+
+    Args:
+        hostvars: with `gateway_key_digest` of each gateway that was configured in this run: that of the key it uses.
+    """
+    in_use = {fact(hostvars, gateway, "gateway_key_digest") for gateway in gateways}
+
+    def former(name: str) -> bool:
+        plan = fact(hostvars, name, "llama_server_plan")
+        keys = fact(hostvars, name, "llama_server_api_keys") or []
+        wanted = {sha256_text(key) for key in keys}
+        return bool(plan and plan["keys_surplus"] and in_use and in_use <= wanted)
+
+    return [name for name in names if former(name)]
 
 
 def fleet_status(names: Iterable[str], hostvars: HostVars) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import fit, kv_cache_bytes, tokens_per_second
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.tables import Table, markdown_table, text_table
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -60,6 +61,40 @@ def board_of(
         "bandwidth_gbs": float(bandwidth_gbs or BOARDS[kind]["bandwidth_gbs"]),
         **server,
     }
+
+
+def board_for_recipe(
+    boards: Sequence[Mapping[str, Any]],
+    name: str,
+    kind: str,
+    server: Mapping[str, Any],
+    memory_mib: int = 0,
+    context: int = 0,
+    bandwidth_gbs: float = 0,
+) -> dict[str, Any]:
+    """Return the board that a recipe is sought for.
+
+    Args:
+        boards: those of the inventory, as `board_of` gives them.
+        name: one of them, or one of `BOARDS`; empty for the first of them, or for `kind` where there are none.
+        kind: see `name`.
+        server: options of a server for a board that is not in the inventory.
+        memory_mib, context, bandwidth_gbs: instead of the board's own; 0 for these.
+
+    Raises:
+        ValueError: for a name that is neither.
+    """
+    found = next((board for board in boards if name in ("", board["name"])), None)
+    if not found:
+        try:
+            found = board_of(name or kind, name or kind, 0, 0, 0, None, server)
+        except ValueError:
+            raise ValueError(
+                f"no such board (board = {name or kind!r}). Name a host of the group pis that this run takes in, or one"
+                f" of {', '.join(BOARDS)}."
+            ) from None
+    own = {"memory_mib": int(memory_mib), "context": int(context), "bandwidth_gbs": float(bandwidth_gbs)}
+    return {**found, **{key: value for key, value in own.items() if value}}
 
 
 def _on_board(forecast: Mapping[str, Any], board: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,9 +166,6 @@ def fleet_forecast(
 # Columns of running text in a terminal; tables may be wider.
 WIDTH = 110
 
-# Tables: a head, the side to which each column goes, and rows. Rendered for a terminal or as Markdown.
-Table = tuple[list[str], str, list[list[str]]]
-
 
 def _models_table(forecast: Mapping[str, Any], kind: str) -> Table:
     head = [
@@ -141,6 +173,8 @@ def _models_table(forecast: Mapping[str, Any], kind: str) -> Table:
         "file bytes",
         "GiB",
         "read for a token",
+        "score",
+        "perplexity",
         "least bits",
         "rounded on ARM",
     ]
@@ -155,15 +189,41 @@ def _models_table(forecast: Mapping[str, Any], kind: str) -> Table:
                 f"{model['file_bytes']:,}" + ("" if model["exact"] else " +"),
                 f"{model['file_bytes'] / GIB:.2f}",
                 f"{model['bytes_per_token']['total'] / 1e6:,.0f} MB",
+                *estimated(model),
                 f"{model['least_bits']:.2f}",
                 f"{rounded} kinds" if rounded else "none",
             ]
         )
-    return head, "lrrrrl", rows
+    return head, "lrrrrrrl", rows
+
+
+def estimated(model: Mapping[str, Any]) -> tuple[str, str]:
+    """Return score and perplexity as a table has them."""
+    found = model.get("estimate")
+    if not found:
+        return "-", "-"
+    if found["perplexity"] is None:
+        return f"{found['score']:.3f}", "not known" if found["outside"] else "-"
+    return f"{found['score']:.3f}", f"{found['perplexity']:.2f} ± {found['perplexity_error']:.2f}"
+
+
+def _estimates(models: Mapping[str, Any]) -> list[str]:
+    """Return what score and perplexity are, and where they come from, or why there are none."""
+    missing = sorted({model["no_estimate"] for model in models.values() if "no_estimate" in model})
+    lines = [f"No score: {text}." for text in missing]
+    found = next((model["estimate"] for model in models.values() if "estimate" in model), None)
+    if found:
+        lines.append(
+            f"Score: how much the answers are expected to change, by the tensors' sensitivities of {found['model']}"
+            f" ({found['source']}); 0 for the unquantized model. Perplexity: by a fit to measured mixes, ± twice its"
+            " error for mixes that it had not seen; not known outside of what they cover. Estimates: nothing was"
+            " measured here (docs/dev/score.md)."
+        )
+    return lines
 
 
 def _fit_table(board: Mapping[str, Any], models: Mapping[str, Any]) -> Table:
-    head = ["model", "memory", "of", "longest context", "tokens/s at most", "with full context", "verdict"]
+    head = ["model", "memory", "of", "longest context", "tokens/s at most", "with full context", "score", "verdict"]
     rows = [
         [
             name,
@@ -172,12 +232,13 @@ def _fit_table(board: Mapping[str, Any], models: Mapping[str, Any]) -> Table:
             f"{found['longest_context']:,}" if found["longest_context"] else "-",
             f"{found['tokens_per_second']:.1f}",
             f"{found['tokens_per_second_full']:.1f}",
+            estimated(models[name])[0],
             found["verdict"],
         ]
         for name, found in board["models"].items()
         if name in models
     ]
-    return head, "lrrrrrl", rows
+    return head, "lrrrrrrl", rows
 
 
 def _memory_table(board: Mapping[str, Any], models: Mapping[str, Any]) -> Table:
@@ -224,6 +285,7 @@ def _sections(forecast: Mapping[str, Any]) -> list[tuple[str, list[str], Table |
                 "Read for a token: weights that generation reads. Least bits: of the tensors that every token reads.",
                 "Rounded on ARM: kinds of tensors that engines from before 2026-09-22 round on aarch64.",
             ]
+            + _estimates(models)
             + (
                 []
                 if all(model.get("exact", True) for model in models.values())
@@ -280,20 +342,9 @@ def as_text(forecast: Mapping[str, Any]) -> str:
     for title, words, table in _sections(forecast):
         lines += [title, "-" * len(title), *(line for word in words for line in textwrap.wrap(word, WIDTH))]
         if table:
-            lines += _text_table(table)
+            lines += text_table(table)
         lines.append("")
     return "\n".join(lines)
-
-
-def _text_table(table: Table) -> list[str]:
-    head, sides, rows = table
-    widths = [max(map(len, column)) for column in zip(head, *rows)]
-    return [
-        "  ".join(
-            cell.ljust(width) if side == "l" else cell.rjust(width) for cell, width, side in zip(row, widths, sides)
-        ).rstrip()
-        for row in [head, *rows]
-    ]
 
 
 def as_markdown(forecast: Mapping[str, Any]) -> str:
@@ -302,11 +353,5 @@ def as_markdown(forecast: Mapping[str, Any]) -> str:
     for title, words, table in _sections(forecast):
         lines += ["", f"## {title}", *(f"- {line}" for line in words)]
         if table:
-            head, sides, rows = table
-            lines += [
-                "",
-                "| " + " | ".join(head) + " |",
-                "|" + "|".join("---" if side == "l" else "---:" for side in sides) + "|",
-                *("| " + " | ".join(row) + " |" for row in rows),
-            ]
+            lines += ["", *markdown_table(table)]
     return "\n".join(lines) + "\n"

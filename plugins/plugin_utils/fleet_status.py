@@ -31,7 +31,8 @@ def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
 
     Args:
         serving: `deployment` (manifest of the deployment that `current` names, empty if there is none), `altered` (what
-            somebody changed in it), `running` (ID of the deployment that the process was started from), `verified`.
+            somebody changed in it), `keys_change` (whether its API keys are to be others), `running` (ID of the
+            deployment that the process was started from), `verified`.
         wanted: `release` (ID of the engine release, empty where it is not known before a compiler is there), `commit`,
             `sha256` and `recipe` of the model (sha256 empty where it is not made yet), `arguments` of llama-server,
             `files` (sha256 of the deployment's files by name).
@@ -41,7 +42,7 @@ def pending_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> li
 
 def kinds_of_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the same, each with its kind: everything, engine, compile, model, quantize, option, unit, watchdog,
-    script, format, altered, start, restart or verify."""
+    script, format, altered, keys, start, restart or verify."""
     deployment = serving["deployment"]
     if not deployment:
         return [("everything", "everything: nothing is in service")]
@@ -63,6 +64,8 @@ def kinds_of_changes(serving: Mapping[str, Any], wanted: Mapping[str, Any]) -> l
         changes.append(("format", "the form of the deployment, which version 0.1 built"))
     if serving["altered"]:
         changes.append(("altered", f"{', '.join(serving['altered'])}, which somebody changed on the board"))
+    if serving["keys_change"]:
+        changes.append(("keys", "the API keys"))
     if serving["running"] != deployment["id"]:
         if serving["running"]:
             changes.append(("restart", "restart of the service: another deployment runs"))

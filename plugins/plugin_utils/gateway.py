@@ -1,7 +1,8 @@
 """One address for several boards: what the gateway consists of, and what is wrong with its variables.
 
 A board is a dict: name, address (at which the gateway reaches it), host (that its server listens on), port, parallel
-(slots), api_keys. All functions but `gateway_boards` are pure.
+(slots), api_keys, asked (whether this run knows it), serves (whether all this is of the server in service, and not what
+is to be). All functions but `gateway_boards` are pure.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import (
     exposure_problems,
     is_loopback,
@@ -24,8 +25,16 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.roles import default
 Boards = list[dict[str, Any]]
 
 
-def gateway_boards(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> Boards:
-    """Return the boards as the role gateway takes them, from their public variables or the defaults of llama_server."""
+def gateway_boards(
+    names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], asked_by: str = "llama_server_serving"
+) -> Boards:
+    """Return the boards as the role gateway takes them: what serves there, or else what is to serve.
+
+    What is to serve comes from the public variables of the boards, or the defaults of llama_server.
+
+    Args:
+        asked_by: the fact that only those boards have that were asked in this run.
+    """
 
     def board(name: str) -> dict[str, Any]:
         variables = hostvars[name]
@@ -34,16 +43,44 @@ def gateway_boards(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
             value = variables.get(f"llama_server_{variable}")
             return default(f"llama_server_{variable}", "llama_server") if value is None else value
 
+        wanted = {"host": of_server("host"), "port": int(of_server("port")), "parallel": int(of_server("parallel"))}
+        serves = variables.get("llama_server_serving") or {}
+        # Keys that are to stay come first: the gateway leaves a former one as soon as it can.
+        present = serves.get("api_keys", of_server("api_keys"))
+        lasting = [key for key in of_server("api_keys") if key in present]
         return {
             "name": name,
             "address": variables.get("gateway_board_address") or variables.get("ansible_host") or name,
-            "host": of_server("host"),
-            "port": int(of_server("port")),
-            "parallel": int(of_server("parallel")),
-            "api_keys": of_server("api_keys"),
+            **wanted,
+            **serves,
+            "api_keys": lasting + [key for key in present if key not in lasting],
+            "asked": "llama_server_serving" in variables or asked_by in variables,
+            "serves": bool(serves),
         }
 
     return [board(name) for name in names]
+
+
+def kept_boards(boards: Boards, configuration: str, key_map: str) -> Boards:
+    """Return the boards, with those that were not asked as the gateway has them now.
+
+    Args:
+        configuration: text of the gateway's present haproxy.cfg, empty if there is none.
+        key_map: text of its file `board`, as `secret_files` makes it; empty if there is none.
+    """
+    lines = re.findall(
+        r"^ *server (\S+) (\S+):(\d+) maxconn (\d+)$", configuration.partition("\nbackend boards\n")[2], re.M
+    )
+    present = {name: (address.strip("[]"), int(port), int(slots)) for name, address, port, slots in reversed(lines)}
+    kept = []
+    for board in boards:
+        if board.get("asked", True) or board["name"] not in present:
+            kept.append(board)
+            continue
+        address, port, slots = present[board["name"]]
+        keys = key_map.split()[1:]
+        kept.append({**board, "address": address, "host": address, "port": port, "parallel": slots, "api_keys": keys})
+    return kept
 
 
 def shared_key(boards: Boards) -> str:
@@ -52,6 +89,12 @@ def shared_key(boards: Boards) -> str:
     if not asking:
         return ""
     return next((key for key in asking[0] if all(key in keys for keys in asking)), "")
+
+
+def key_digest(boards: Boards) -> str:
+    """Return the sha256 of the boards' key that the gateway uses, empty if it needs none."""
+    key = shared_key(boards)
+    return sha256_text(key) if key else ""
 
 
 def secret_files(settings: dict[str, Any], boards: Boards) -> dict[str, str]:
@@ -162,10 +205,13 @@ def gateway_problems(boards: Boards, settings: dict[str, Any], own_name: str) ->
                 f" Set llama_server_host: 0.0.0.0 and llama_server_api_keys for {board['name']}, and run"
                 " ik_llama.pi.serve"
             )
-    if any(board["api_keys"] for board in boards) and not shared_key(boards):
-        names = ", ".join(board["name"] for board in boards if board["api_keys"])
+    # A key that is still to be introduced is valid beside the present one, which boards that were not asked have.
+    wished = [board for board in boards if board.get("asked", True) and not board.get("serves", False)]
+    compared = wished or boards
+    if any(board["api_keys"] for board in compared) and not shared_key(compared):
+        names = ", ".join(board["name"] for board in compared if board["api_keys"])
         problems.append(
             f"{names} have no API key in common, and the gateway uses one for all of them (llama_server_api_keys)."
-            " Add one to each board"
+            " Add one to each board; where some were left out of this run, run for all of them"
         )
     return problems

@@ -5,6 +5,7 @@ The hole costs no disk, so that sizes, memory and transfers can be measured with
 
     tests/bench/full_shape.py q8_0.gguf                        # 36.9 GB, of which 13 MB are there
     tests/bench/full_shape.py card.gguf --recipe roles/gguf_quantize/files/recipes/rpi5-16gb-card.yml
+    tests/bench/full_shape.py q4_k_m.gguf --file-type Q4_K_M   # the engine's own choices, without a matrix
     tests/bench/full_shape.py small.gguf --layers 2 --filled   # 2.8 GB of weights that can really be quantized
 
 Names and shapes are what ik_llama.cpp looks for (``src/llama-load-tensors.cpp``, ``src/llama-hparams.cpp``). The words
@@ -31,8 +32,14 @@ import project_collection  # noqa: E402, F401
 sys.path[:0] = [str(PROJECT / "tests/unit"), str(PROJECT / "lab/roles/lab_host/files")]
 
 from alphabet_model import CHAT_TEMPLATE, SPECIAL, byte_tokens  # noqa: E402
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.file_type import own_choices  # noqa: E402
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import TYPES, Tensor, padded, tensor_bytes  # noqa: E402
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import load_recipe, predict_type  # noqa: E402
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import (  # noqa: E402
+    load_recipe,
+    plain,
+    predict_type,
+    quantizable,
+)
 from gguf_files import QWEN35_METADATA, qwen35_tensors  # noqa: E402
 
 LAYERS = 40
@@ -81,8 +88,8 @@ def write_header(writer: gguf.GGUFWriter, layers: int) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def tensors(kind: str, layers: int, recipe: Path | None) -> list[Tensor]:
-    """The tensors of the model, all of ``kind``, or each as ``recipe`` has it."""
+def tensors(kind: str, layers: int, recipe: Path | None, file_type: str) -> list[Tensor]:
+    """The tensors of the model, all of ``kind``, or each as ``recipe`` or the engine for ``file_type`` has it."""
     found = [
         item
         for item in qwen35_tensors(kind)
@@ -91,6 +98,11 @@ def tensors(kind: str, layers: int, recipe: Path | None) -> list[Tensor]:
     if recipe:
         data = load_recipe(yaml.safe_load(recipe.read_text(encoding="utf-8")))
         found = [Tensor(item.name, item.shape, predict_type(data, item)) for item in found]
+    if file_type:
+        bare = plain(file_type, "qwen35moe")
+        default = predict_type(bare, Tensor("x.weight", (256, 256), kind))
+        own = own_choices(file_type, default, filter(quantizable, found), layers, True, False)
+        found = [Tensor(item.name, item.shape, predict_type(bare, item, own.get(item.name, ""))) for item in found]
     return found
 
 
@@ -118,10 +130,10 @@ def write_weights(path: Path, start: int, kinds: list[Tensor]) -> None:
             file.seek(rest, os.SEEK_CUR)
 
 
-def write(path: Path, kind: str, layers: int, recipe: Path | None, filled: bool) -> None:
+def write(path: Path, kind: str, layers: int, recipe: Path | None, file_type: str, filled: bool) -> None:
     writer = gguf.GGUFWriter(path, "qwen35moe")
     write_header(writer, layers)
-    found = tensors(kind, layers, recipe)
+    found = tensors(kind, layers, recipe, file_type)
     for item in found:
         size = tensor_bytes(item.type, item.shape)
         # Shapes turned round, as numpy has them. The writer passes on numbers of types that it does not know.
@@ -141,11 +153,12 @@ def main() -> None:
     parser.add_argument("path", type=Path)
     parser.add_argument("--type", default="q8_0", help="of all tensors that can be quantized (q8_0)")
     parser.add_argument("--recipe", type=Path, help="give each tensor the type it has by this recipe")
+    parser.add_argument("--file-type", default="", help="give each tensor the type that the engine chooses")
     parser.add_argument("--layers", type=int, default=LAYERS, help="how many of the 40 layers (all)")
     parser.add_argument("--filled", action="store_true", help="write made-up weights instead of the hole")
     asked = parser.parse_args()
     unfinished = asked.path.with_name(asked.path.name + ".part")
-    write(unfinished, asked.type, asked.layers, asked.recipe, asked.filled)
+    write(unfinished, asked.type, asked.layers, asked.recipe, asked.file_type, asked.filled)
     unfinished.replace(asked.path)
     print(f"{asked.path}: {asked.path.stat().st_size} bytes, {asked.path.stat().st_blocks * 512} of them on disk")
 

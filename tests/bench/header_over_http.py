@@ -21,7 +21,7 @@ import project_collection  # noqa: E402, F401
 sys.path.insert(0, str(PROJECT / "tests/unit"))
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import open_source  # noqa: E402
-from range_server import TOKEN, Server  # noqa: E402
+from hub_server import TOKEN, Server  # noqa: E402
 
 
 def main() -> None:

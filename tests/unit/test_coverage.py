@@ -168,7 +168,7 @@ def test_missing_entries_of_larger_types_are_a_warning_with_numbers() -> None:
 def test_what_the_engine_refuses_is_refused_before(base: str, token_embedding: str, first: str) -> None:
     """Whatever the recipe says of matrices: for these types the engine stops, after hours, or fails an assertion."""
     recipe = shipped(
-        "rpi5-16gb-lean",
+        "rpi5-16gb-fast",
         base=base,
         requires_imatrix=False,
         token_embedding={"type": token_embedding},

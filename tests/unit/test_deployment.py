@@ -43,8 +43,17 @@ def board(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def deployments(board: Path) -> Deployments:
-    return Deployments(str(board), str(board / UNIT))
+def deployments(board: Path, monkeypatch: pytest.MonkeyPatch) -> Deployments:
+    """The deployments of a board whose server runs what is in service, since long ago."""
+    made = Deployments(str(board), str(board / UNIT))
+    monkeypatch.setattr(made, "process", lambda: (made.pointed("current"), 0.0))
+    return made
+
+
+def serve(deployments: Deployments, name: str, rollout: str) -> bool:
+    """Put a deployment into service, and mark it as verified."""
+    deployments.activate(name, rollout, check_mode=False)
+    return deployments.verify(name, rollout, check_mode=False)
 
 
 @pytest.fixture
@@ -165,20 +174,35 @@ def test_a_deployment_that_has_answered_is_verified_and_the_one_before_it_previo
     deployments: Deployments, build: Build, board: Path
 ) -> None:
     first, second, third = (build(unit=f"[{name}]\n") for name in "abc")
-    assert deployments.verify(first, "r1", check_mode=False)
-    assert not deployments.verify(first, "r1", check_mode=False)
+    assert serve(deployments, first, "r1")
+    assert not serve(deployments, first, "r1")
     assert deployments.pointed("previous") == ""
-    assert deployments.verify(second, "r1", check_mode=False)
+    assert serve(deployments, second, "r1")
     assert [deployments.pointed(name) for name in ("verified", "previous")] == [second, first]
     assert (board / "rollout").read_text() == "r1\n"
     assert [deployments.fallback(name) for name in (first, second, third)] == [second, first, second]
 
 
+@pytest.mark.parametrize("other", ["current", "process"])
+def test_only_what_is_in_service_and_runs_is_marked_as_verified(
+    deployments: Deployments, build: Build, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Another controller has changed the board since this one started its deployment."""
+    first, second = build(), build(unit="[Unit]\n")
+    serve(deployments, first, "r1")
+    deployments.activate(second if other == "process" else first, "r2", check_mode=False)
+    runs = first if other == "process" else second
+    monkeypatch.setattr(deployments, "process", lambda: (runs, 0.0))
+    with pytest.raises(DeploymentError) as raised:
+        deployments.verify(second, "r2", check_mode=False)
+    assert raised.value.argument == "id"
+    assert deployments.pointed("verified") == first
+
+
 def test_a_rollout_that_was_interrupted_goes_back_to_where_it_began(deployments: Deployments, build: Build) -> None:
     first, second, third = (build(unit=f"[{name}]\n") for name in "abc")
     for name in (first, second):
-        deployments.activate(name, "r1", check_mode=False)
-        deployments.verify(name, "r1", check_mode=False)
+        serve(deployments, name, "r1")
     assert (deployments.before(), deployments.rollout()) == (first, "r1")
     deployments.activate(third, "r2", check_mode=False)
     assert (deployments.before(), deployments.rollout()) == (second, "r2")
@@ -260,7 +284,7 @@ def test_nothing_is_gone_back_to_whose_engine_or_model_is_gone(
     deployments: Deployments, build: Build, board: Path
 ) -> None:
     first, second = (build(unit=f"[{name}]\n") for name in "ab")
-    deployments.verify(first, "r1", check_mode=False)
+    serve(deployments, first, "r1")
     assert deployments.release(first) == "aaa"
     assert deployments.fallback(second) == first
     (board / "models/bbb.gguf").unlink()
@@ -330,8 +354,8 @@ def test_removing_takes_pointers_and_deployments_and_nothing_else(
 
 def test_what_cannot_serve_any_more_is_removed(deployments: Deployments, build: Build, board: Path) -> None:
     first, second, third, fourth = (build(arguments=[["--port", str(port)]]) for port in range(8080, 8084))
-    deployments.verify(second, "r", False)
-    deployments.verify(third, "r", False)
+    serve(deployments, second, "r")
+    serve(deployments, third, "r")
     for gone in (first, second):
         (deployments.folder(gone) / "model").unlink()
     assert deployments.prune(check_mode=True)

@@ -26,8 +26,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, ServerBusy
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote_source import SourceError, source_facts
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import fetched_folder
+from hub_server import TOKEN, Server
 from naming import named, unnamed
-from range_server import TOKEN, Server
 
 CONTENT = b"a model" * 10000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -52,6 +52,9 @@ def test_a_repository_states_size_and_sha256(server: Server) -> None:
     assert [entry["port"] for entry in server.log] == ["hub"]
     with pytest.raises(FetchError) as caught:
         look(url, None, "")
+    assert (caught.value.code, caught.value.status) == ("gated", 401)
+    with pytest.raises(FetchError) as caught:
+        look(url, "hf_another", "")
     assert (caught.value.code, caught.value.status) == ("status", 401)
 
 
@@ -66,7 +69,7 @@ def test_another_server_states_the_size_alone(server: Server, manner: str) -> No
 
 def test_aria2_gets_a_token_only_for_the_server_that_it_is_for(server: Server) -> None:
     there = link(f"{server.hub}/gated/model/resolve/main/m.gguf", TOKEN)
-    assert there.url.startswith(f"{server.store}/signed/m.gguf?")
+    assert there.url.startswith(f"{server.store}/signed/ranges/m.gguf?")
     assert not there.with_token
     assert link(f"{server.hub}/gated/m.gguf", TOKEN) == Link(f"{server.hub}/gated/m.gguf", True)
     url = f"{server.hub}/moved/m.gguf"

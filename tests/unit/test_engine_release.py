@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine import releases
 from naming import unnamed
 
 
@@ -42,3 +43,15 @@ def test_an_engine_in_use_stays_and_check_mode_says_what_would_go(plugin: Any, t
     with pytest.raises(SystemExit):
         remove(Module([str(user)], check_mode=False), str(root))
     assert not root.exists()
+
+
+def test_programs_that_measure_have_a_pointer_of_which_nothing_that_serves_depends(tmp_path: Path) -> None:
+    for name in ("serves", "served", "measures", "newer", "newest"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    for name in ("served", "serves"):
+        releases.point(str(tmp_path), name)
+    releases.point(str(tmp_path), "measures", "bench")
+    pointers = {name: releases.pointed(str(tmp_path), name) for name in ("current", "previous", "bench")}
+    assert pointers == {"current": "serves", "previous": "served", "bench": "measures"}
+    releases.prune(str(tmp_path), 1, [])
+    assert {"serves", "served", "measures"} <= {path.name for path in (tmp_path / "releases").iterdir()}

@@ -27,6 +27,7 @@ WANTED = {
     "cmake_options": {},
     "ccache": False,
     "id": None,
+    "pointer": "current",
 }
 
 

@@ -10,10 +10,26 @@ from naming import unnamed
 
 
 @pytest.mark.parametrize(
-    ("boards", "batches"), [(0, [1]), (1, [1]), (2, [1, 1]), (3, [1, 1, 1]), (4, [1, 1, 2]), (10, [1, 4, 5])]
+    ("boards", "sizes", "batches"),
+    [
+        (0, None, []),
+        (1, None, [1]),
+        (2, None, [1, 1]),
+        (3, None, [1, 1, 1]),
+        (4, None, [1, 1, 2]),
+        (10, None, [1, 4, 5]),
+        (5, 2, [2, 2, 1]),
+        (5, "2", [2, 2, 1]),
+        (10, [1, "30%"], [1, 3, 3, 3]),
+        (5, "10%", [1, 1, 1, 1, 1]),
+        (3, 0, [1, 1, 1]),
+    ],
 )
-def test_one_board_then_half_of_the_rest(boards: int, batches: list[int]) -> None:
-    assert fleet.rolling_batches(boards) == batches
+def test_one_board_then_half_of_the_rest_or_what_is_asked_for(boards: int, sizes: Any, batches: list[int]) -> None:
+    names = [f"pi-{number:02}" for number in range(boards)]
+    made = fleet.rolling_batches(names, sizes)
+    assert [len(batch) for batch in made] == batches
+    assert [name for batch in made for name in batch] == names
 
 
 def test_a_play_leaves_out_hosts_whose_plan_has_no_change(plugin: Any) -> None:
@@ -68,6 +84,7 @@ def test_the_status_of_each_board_is_made_from_what_its_roles_published() -> Non
     status = {
         "deployment": deployment,
         "altered": [],
+        "keys_change": False,
         "running": "k1",
         "verified": "k1",
         "wanted": {"arguments": [["--mlock"]], "files": {"run": "f2"}},
@@ -89,3 +106,21 @@ def test_the_status_of_each_board_is_made_from_what_its_roles_published() -> Non
     assert unnamed(unplanned["changes"], "no build host") == []
     assert unnamed(away["problem"], "no route") == []
     assert unnamed(unknown["problem"], "no root") == []
+
+
+def test_former_keys_go_once_every_gateway_uses_a_present_one() -> None:
+    digest = "3e23e8160039594a33894f6564e1b1348bbd7a0088d42c4acb73eeaed59c009d"  # printf b | sha256sum
+    board = {"llama_server_api_keys": ["b"], "llama_server_plan": {"keys_surplus": True}}
+    hostvars: dict[str, dict[str, Any]] = {
+        "pi-01": board,
+        "pi-02": {**board, "llama_server_plan": {"keys_surplus": False}},
+        "pi-03": {**board, "llama_server_api_keys": ["c"]},
+        "pi-04": {},
+        "first": {"gateway_key_digest": digest},
+        "second": {"gateway_key_digest": digest},
+        "away": {},
+    }
+    boards = ["pi-01", "pi-02", "pi-03", "pi-04"]
+    assert fleet.hosts_with_former_keys(boards, hostvars, ["first", "second"]) == ["pi-01"]
+    assert fleet.hosts_with_former_keys(boards, hostvars, ["first", "away"]) == []
+    assert fleet.hosts_with_former_keys(boards, hostvars, []) == []

@@ -25,7 +25,13 @@ DEPLOYMENT: dict[str, Any] = {
     "arguments": [["--threads", "3"], ["--ctx-size", "16384"], ["--mlock"]],
     "files": FILES,
 }
-SERVING: dict[str, Any] = {"deployment": DEPLOYMENT, "altered": [], "running": "k1", "verified": "k1"}
+SERVING: dict[str, Any] = {
+    "deployment": DEPLOYMENT,
+    "altered": [],
+    "keys_change": False,
+    "running": "k1",
+    "verified": "k1",
+}
 WANTED: dict[str, Any] = {
     "release": "e1",
     "commit": "c" * 40,
@@ -68,6 +74,7 @@ def test_nothing_changes_where_all_is_as_wanted() -> None:
         ({}, {"files": {**FILES, "run": "r2"}}, "script", []),
         ({"deployment": {**DEPLOYMENT, "files": {}}}, {}, "format", []),
         ({"altered": ["run", "watchdog"]}, {}, "altered", ["run", "watchdog"]),
+        ({"keys_change": True}, {}, "keys", []),
         ({"running": ""}, {}, "start", []),
         ({"running": "k0"}, {}, "restart", []),
         ({"verified": "k0"}, {}, "verify", []),

@@ -11,6 +11,8 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.gateway import (
     gateway_id,
     gateway_inputs,
     gateway_problems,
+    kept_boards,
+    key_digest,
     secret_files,
     shared_key,
 )
@@ -89,17 +91,77 @@ def test_boards_come_from_public_variables_and_the_defaults_of_the_server() -> N
         },
     }
     assert gateway_boards(hostvars, hostvars) == [
-        {"name": "pi-01", "address": "pi-01", "host": "127.0.0.1", "port": 8080, "parallel": 1, "api_keys": []},
-        {"name": "pi-02", "address": "10.0.0.2", "host": "127.0.0.1", "port": 8090, "parallel": 3, "api_keys": []},
-        {
-            "name": "pi-03",
-            "address": "pi-03.lan",
-            "host": "0.0.0.0",
-            "port": 8080,
-            "parallel": 1,
-            "api_keys": ["of-pi-03"],
-        },
+        found("pi-01", "pi-01", "127.0.0.1", 8080),
+        found("pi-02", "10.0.0.2", "127.0.0.1", 8090, parallel=3),
+        found("pi-03", "pi-03.lan", "0.0.0.0", 8080, api_keys=["of-pi-03"]),
     ]
+
+
+def found(name: str, address: str, host: str, port: int, **changes: Any) -> dict[str, Any]:
+    its = {"name": name, "address": address, "host": host, "port": port, "parallel": 1, "api_keys": []}
+    its |= {"asked": False, "serves": False}
+    return {**its, **changes}
+
+
+def test_what_serves_counts_more_than_what_is_to_serve() -> None:
+    wish = {"llama_server_host": "0.0.0.0", "llama_server_port": 8090, "llama_server_api_keys": ["new"]}
+    serves = {"host": "10.0.0.1", "port": 8080, "parallel": 2, "api_keys": ["old"]}
+    hostvars = {"pi-01": {**wish, "llama_server_serving": serves}, "pi-02": {**wish, "llama_server_serving": {}}}
+    assert gateway_boards(hostvars, hostvars) == [
+        found("pi-01", "pi-01", "10.0.0.1", 8080, parallel=2, api_keys=["old"], asked=True, serves=True),
+        # Nothing serves there yet.
+        found("pi-02", "pi-02", "0.0.0.0", 8090, api_keys=["new"], asked=True),
+    ]
+    assert gateway_boards(["pi-03"], {"pi-03": {"llama_server_plan": {}}}, "llama_server_plan")[0]["asked"]
+
+
+def test_a_key_that_stays_comes_before_a_former_one() -> None:
+    serves = {"host": "10.0.0.1", "port": 8080, "parallel": 1, "api_keys": ["old", "other", "new"]}
+    hostvars = {"pi-01": {"llama_server_api_keys": ["new", "not there yet"], "llama_server_serving": serves}}
+    assert gateway_boards(hostvars, hostvars)[0]["api_keys"] == ["new", "old", "other"]
+
+
+def test_a_new_key_is_no_problem_where_a_board_was_not_asked() -> None:
+    """Boards that change keep the key that the others have."""
+    kept = board("pi-01", asked=False, api_keys=["old"])
+    wished = board("pi-02", asked=True, serves=False, api_keys=["new"])
+    assert gateway_problems([kept, wished], SETTINGS, "gateway") == []
+    serves = board("pi-02", asked=True, serves=True, api_keys=["new"])
+    assert len(gateway_problems([kept, serves], SETTINGS, "gateway")) == 1
+
+
+CONFIGURATION = """\
+frontend api
+    bind 0.0.0.0:8443
+
+backend boards
+    server pi-01 10.0.0.1:8080 maxconn 1
+    server pi-02 [fd00::2]:8090 maxconn 2
+
+backend information
+    server pi-01 10.0.0.1:8080 maxconn 1 track boards/pi-01
+"""
+
+
+def test_a_board_that_was_not_asked_stays_as_the_gateway_has_it() -> None:
+    boards = [board("pi-01", asked=True), board("pi-02", asked=False), board("pi-03", asked=False)]
+    first, second, third = kept_boards(boards, CONFIGURATION, "key of-all-before\n")
+    assert first == boards[0]
+    assert (second["address"], second["port"], second["parallel"]) == ("fd00::2", 8090, 2)
+    assert second["api_keys"] == ["of-all-before"]
+    # The gateway does not know it yet.
+    assert third == boards[2]
+    assert kept_boards(boards, "", "") == boards
+    at = [server["at"] for server in gateway_inputs([first, second, third], SETTINGS, "gateway", [])["servers"]]
+    assert at == ["pi-01.local:8080", "[fd00::2]:8090", "pi-03.local:8080"]
+
+
+def test_as_long_as_one_board_has_only_the_former_key_it_is_used() -> None:
+    former, both, present = (board("pi", api_keys=keys) for keys in (["a"], ["b", "a"], ["b"]))
+    for boards, key in (([former, both], "a"), ([both, both], "b"), ([both, present], "b")):
+        assert shared_key(boards) == key
+        assert key_digest(boards) == hashlib.sha256(key.encode()).hexdigest()
+    assert key_digest([board("pi", api_keys=[])]) == ""
 
 
 @pytest.mark.parametrize(

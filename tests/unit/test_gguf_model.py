@@ -26,8 +26,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import en
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import ModelError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import load_recipe
 from gguf_files import header_bytes
+from hub_server import Server
 from naming import named, unnamed
-from range_server import Server
 
 METADATA = {"general.architecture": "qwen35moe", "general.file_type": 7, "general.quantization_version": 2}
 SOURCE = [Tensor("token_embd.weight", (256, 4), "f16"), Tensor("blk.0.ffn_up.weight", (256, 8), "f16")]

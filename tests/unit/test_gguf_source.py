@@ -40,10 +40,10 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import (
     resolved,
 )
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
+from hub_server import TOKEN, Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from naming import unnamed
-from range_server import TOKEN, Server
 
 METADATA: dict[str, Any] = {
     **QWEN35_METADATA,
@@ -157,7 +157,7 @@ def test_errors_are_one_sentence_without_secrets(
         ("nobody", "location", 401),
         ("terms", "gated", 403),
         ("renamed", "location", 404),
-        ("moved-file", "location", 404),
+        ("moved-file", "entry", 404),
     ],
 )
 def test_the_hub_s_own_reason_is_told(server: Server, owner: str, code: str, status: int) -> None:

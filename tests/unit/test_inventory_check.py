@@ -280,7 +280,7 @@ def test_memory_from_the_manifest_of_a_model_that_is_made(tmp_path: Path) -> Non
                     quantizers: {hosts: {localhost: {ansible_connection: local}}}
                 """,
             "group_vars/pis.yml": f"gguf_distribute_source_root: {tmp_path}\n",
-            "qwen3.5-35b-a3b/rpi5-16gb-card.json": json.dumps({"tensor_bytes": 12_218_867_968, "hparams": hparams}),
+            "qwen3.5-35b-a3b/rpi5-16gb-fast.json": json.dumps({"tensor_bytes": 12_218_867_968, "hparams": hparams}),
         },
     )
     code, said = validate(hosts)

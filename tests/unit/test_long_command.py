@@ -165,6 +165,17 @@ def test_action_shows_progress_and_returns_the_end(tmp_path: Path) -> None:
     assert result["tail"][-1] == "[4/4] step"
 
 
+def test_a_command_that_is_not_waited_for_is_attached_to_later(tmp_path: Path) -> None:
+    arguments = {"name": "long", "argv": ["sleep", "8"], "directory": str(tmp_path)}
+    code, result, _shown = run_ansible({**arguments, "wait": False})
+    assert code == 0
+    assert (result["changed"], result["attached"]) == (True, False)
+    assert not (tmp_path / "exit.json").exists()
+    code, result, _shown = run_ansible(arguments)
+    assert code == 0
+    assert (result["rc"], result["attached"]) == (0, True)
+
+
 def test_action_fails_with_the_log(tmp_path: Path) -> None:
     code, result, _shown = run_ansible(
         {"name": "bad", "argv": ["sh", "-c", "echo no room; exit 9"], "directory": str(tmp_path)}

@@ -32,7 +32,7 @@ def test_the_defaults_have_no_problem() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("recipe", "rpi5-16gb-lean"),
+        ("recipe", "rpi5-16gb-fine"),
         ("source_sha256", "aB" * 32),
         ("source_sha256", "a" * 64 + "  " + "b" * 64),
         ("imatrix_sha256", "F" * 64),

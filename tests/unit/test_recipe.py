@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.ik_llama.pi.plugins.module_utils.engine.selftest_models import probe_plan
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import (
-    ROUNDED_ON_ARM,
     bits,
     bytes_per_token,
+    fit,
     hyperparameters,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Header, Tensor, read_header
@@ -27,6 +28,14 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import (
     quantizable,
     quantize_argv,
 )
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.score import load_sensitivities, score
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.solver import (
+    Limits,
+    load_restrictions,
+    make_problem,
+    solve_freely,
+)
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.roles import default
 from gguf_files import QWEN35_METADATA, qwen35_tensors, stream
 from naming import unnamed
 
@@ -105,17 +114,80 @@ def test_the_table_of_the_card_would_be_larger() -> None:
         assert types[f"blk.0.{name}.weight"] == "q8_0"
 
 
-def test_lean_reads_less_than_the_card_and_keeps_its_promises() -> None:
+SENSITIVITIES = load_sensitivities(yaml.safe_load((RECIPES.parent / "sensitivities/qwen3.5-35b-a3b.yml").read_text()))
+RESTRICTIONS = load_restrictions(yaml.safe_load((RECIPES.parent / "restrictions/aarch64.yml").read_text()))
+# The recipe that rpi5-16gb-fast replaced: bytes of tensors, bytes read for a token, score.
+LEAN = (12_129_888_768, 1_481_229_892, 0.1954)
+
+
+def costs(recipe: Recipe) -> tuple[int, int, float]:
+    """Bytes of tensors, bytes read for a token, and score."""
     source = qwen35()
-    hparams = hyperparameters(source)
-    lean = predict(shipped("rpi5-16gb-lean"), source, IMATRIX, "i").tensors
-    by_card = predict(card(), source, IMATRIX, "i").tensors
-    assert bytes_per_token(by_card, hparams)["total"] == 1_586_726_800
-    assert bytes_per_token(lean, hparams)["total"] == 1_481_229_892
-    for tensor in filter(quantizable, lean):
-        assert tensor.type not in ROUNDED_ON_ARM, tensor
-        if "_exps." not in tensor.name:
-            assert bits(tensor) >= 4.25, tensor
+    found = predict(recipe, source, IMATRIX, "i")
+    types = {tensor.name: tensor.type for tensor in found.tensors}
+    read = bytes_per_token(found.tensors, hyperparameters(source))["total"]
+    return found.tensor_bytes, read, score(types, source.architecture, SENSITIVITIES)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "read", "part"),
+    [
+        ("rpi5-16gb-fast", 12_129_323_520, 1_371_973_188, 0.5),
+        ("rpi5-16gb-fine", 13_488_796_160, 1_584_238_084, 0.3),
+    ],
+)
+def test_a_recipe_that_was_found_has_less_than_a_part_of_the_card_s_score(
+    name: str, size: int, read: int, part: float
+) -> None:
+    card_size, card_read, card_score = costs(card())
+    assert (card_size, card_read) == (12_218_867_968, 1_586_726_800)
+    found = costs(shipped(name))
+    assert found[:2] == (size, read)
+    assert found[2] <= part * card_score
+    assert read <= card_read
+    for tensor in filter(quantizable, predict(shipped(name), qwen35(), IMATRIX, "i").tensors):
+        assert tensor.type not in RESTRICTIONS, tensor
+
+
+@pytest.mark.parametrize(("name", "part"), [("rpi5-16gb-fast", 0.5), ("rpi5-16gb-fine", 0.3)])
+def test_independent_measurements_of_the_sister_agree(name: str, part: float) -> None:
+    other = load_sensitivities(yaml.safe_load((RECIPES.parent / "sensitivities/qwen3.6-35b-a3b.yml").read_text()))
+    found, by_card = (
+        score(
+            {tensor.name: tensor.type for tensor in predict(recipe, qwen35(), IMATRIX, "i").tensors}, "qwen35moe", other
+        )
+        for recipe in (shipped(name), card())
+    )
+    assert found <= part * by_card
+
+
+def test_fast_is_better_than_the_card_and_what_it_replaced_in_every_respect() -> None:
+    fast, by_card = costs(shipped("rpi5-16gb-fast")), costs(card())
+    assert all(ours < other for ours, other in zip(fast, by_card))
+    assert all(ours < other for ours, other in zip(fast, LEAN))
+    assert fast[1] <= 0.87 * by_card[1]
+
+
+@pytest.mark.parametrize("name", ["rpi5-16gb-fast", "rpi5-16gb-fine"])
+def test_no_better_recipe_is_possible_by_more_than_a_twentieth(name: str) -> None:
+    source = qwen35()
+    size, read, found = costs(shipped(name))
+    problem = make_problem(source.tensors, hyperparameters(source), SENSITIVITIES, RESTRICTIONS)
+    assert found <= 1.05 * solve_freely(problem, Limits(size, read))[0].bound
+
+
+def test_the_self_test_of_releases_knows_every_type_of_a_shipped_recipe() -> None:
+    tested = set(default("ik_llama_build_selftest_types", "ik_llama_build"))
+    for name in NAMES:
+        tensors = filter(quantizable, predict(shipped(name), qwen35(), IMATRIX, "i").tensors)
+        assert {tensor.type for tensor in tensors} <= tested, name
+    probe_plan(sorted(tested))
+
+
+def test_fine_fits_a_16_gb_board_at_16k() -> None:
+    model = {"tensor_bytes": costs(shipped("rpi5-16gb-fine"))[0], "hparams": hyperparameters(qwen35())}
+    options = {"context": 16384, "parallel": 1, "ctx_checkpoints": 4, "cache_ram_mib": 0}
+    assert fit(model, options, 15818, 1024)["fits"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,8 +225,8 @@ def test_other_forms_of_the_model_are_covered(name: str) -> None:
     assert fused.warnings == more.warnings == ()
     types = {tensor.name: tensor.type for tensor in more.tensors}
     assert types["blk.40.attn_q.weight"] == types["blk.39.attn_q.weight"]
-    assert types["blk.40.ffn_gate_up_exps.weight"] == "iq2_ks"
-    assert types["blk.40.nextn.eh_proj.weight"] in ("iq4_ks", "q8_0")
+    assert types["blk.40.ffn_gate_up_exps.weight"] == types["blk.39.ffn_gate_up_exps.weight"]
+    assert bits(Tensor("", (4096, 2048), types["blk.40.nextn.eh_proj.weight"])) > 4
 
 
 def test_what_the_card_misses_in_other_forms_is_told() -> None:

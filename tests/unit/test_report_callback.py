@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from naming import unnamed
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
@@ -273,6 +274,14 @@ def test_a_run_that_works_ends_with_what_serves(play: Play) -> None:
     run = play([publish, fail("a: cause-1.", when="inventory_hostname == 'a'")], hosts=("a", "b"))
     assert "curl" not in run.stdout
     assert "cause-1" in block(run)
+
+
+def test_a_server_that_this_machine_does_not_reach_is_named(play: Play) -> None:
+    boards = {"a": {**SERVING, "unreached": "timed-out"}, "b": {**SERVING, "unreached": ""}}
+    run = play([{"ansible.builtin.set_stats": {"data": {"ik_llama_pi_serving": boards}}, "run_once": True}])
+    assert run.returncode == 0
+    (line,) = (line for line in block(run).splitlines() if "timed-out" in line)
+    assert unnamed(line, "a", SERVING["url"], "llama_server_allow_from") == []
 
 
 @pytest.mark.parametrize("key", [False, True])

@@ -91,6 +91,7 @@ def script(arguments: list[list[str]], watchdog_seconds: int = 0) -> str:
             llama_server__url="http://127.0.0.1:8080",
             llama_server_watchdog_seconds=watchdog_seconds,
             llama_server_start_timeout=900,
+            llama_server_stalled_seconds=60,
         )
         + "\n"
     )
@@ -129,7 +130,7 @@ def test_the_script_starts_the_watchdog_where_there_is_one(tmp_path: Path) -> No
     run = deployment(tmp_path / "d", script([["--mlock"]], watchdog_seconds=30))
     with subprocess.Popen([str(run)], stdout=subprocess.PIPE, text=True) as process:
         process.communicate(timeout=20)
-    assert (tmp_path / "d/seen").read_text() == "http://127.0.0.1:8080/health 30 900"
+    assert (tmp_path / "d/seen").read_text() == "http://127.0.0.1:8080/health 30 900 60"
     assert "watchdog" not in script([["--mlock"]])
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from ansible_collections.ik_llama.pi.plugins.plugin_utils.server_plan import activated, file_digests, server_plan
+import pytest
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.server_plan import (
+    activated,
+    file_digests,
+    server_plan,
+    serving,
+)
 
 FOUND: dict[str, Any] = {
     "id": "d2",
@@ -21,6 +27,8 @@ FOUND: dict[str, Any] = {
         "api_key_file": "/etc/k",
     },
     "current": "d1",
+    "current_served": {"address": "0.0.0.0", "port": "8080"},
+    "deployment": {"arguments": [["--port", "8080"], ["--parallel", "2"], ["--mlock"]]},
     "verified": "d1",
     "previous": "d0",
     "running": "d1",
@@ -30,6 +38,7 @@ FOUND: dict[str, Any] = {
     "serves": False,
     "change": True,
     "keys_change": True,
+    "keys_surplus": True,
     "release_manifest": {"id": "e1"},
     "model_manifest": {"types": {"a": "q8_0"}},
 }
@@ -60,3 +69,14 @@ def test_an_activation_for_other_keys_keeps_the_previous_deployment() -> None:
 
 def test_digests_of_files_leave_empty_ones_out() -> None:
     assert file_digests({"run": "a", "watchdog": ""}) == {"run": hashlib.sha256(b"a").hexdigest()}
+
+
+def test_what_serves_is_what_the_deployment_in_service_says_and_not_the_variables() -> None:
+    serves = serving(FOUND, "first\nsecond\n")
+    assert serves == {"host": "0.0.0.0", "port": 8080, "parallel": 2, "api_keys": ["first", "second"]}
+    assert serving({**FOUND, "current": ""}, "") == {}
+
+
+@pytest.mark.parametrize(("keep", "surplus"), [(True, True), (False, False)])
+def test_former_keys_are_there_after_an_activation_if_they_are_to_be_kept(keep: bool, surplus: bool) -> None:
+    assert activated(server_plan(FOUND, {"keep_api_keys": keep}), "r2")["keys_surplus"] is surplus

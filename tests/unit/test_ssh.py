@@ -58,6 +58,20 @@ def test_where_a_board_is_asked_from_here(ssh: Any, served: dict[str, str], host
     assert said["ssh"].split() == ["ssh", "-p", "2201", f"pi@{host.get('ansible_host', 'pi-01')}"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "unreached"),
+    [
+        ({}, ""),
+        ({"report_asked": {"changed": False, "skipped": True}}, ""),
+        ({"report_asked": {"status": 200, "msg": "OK (15 bytes)"}}, ""),
+        ({"report_asked": {"status": -1, "msg": "timed\nout"}}, "timed out"),
+    ],
+)
+def test_a_board_that_the_controller_does_not_reach(ssh: Any, asked: dict[str, Any], unreached: str) -> None:
+    served = {"url": "http://10.0.0.1:81", "address": "10.0.0.1", "alias": "m", "api_key_file": ""}
+    assert ssh.serving(served, {"inventory_hostname": "pi-01", **asked})["unreached"] == unreached
+
+
 def test_a_board_that_a_rollout_left_out_is_not_in_the_table(ssh: Any) -> None:
     served = {"url": "http://127.0.0.1:8080", "address": "127.0.0.1", "alias": "m", "api_key_file": ""}
     hosts = [

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.ik_llama.pi.plugins.plugin_utils import waiting
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
+from hub_server import Server
 from naming import unnamed
-from range_server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 NOON = time.mktime((2026, 11, 26, 12, 0, 0, 0, 0, -1))

@@ -249,6 +249,29 @@ def test_a_recipe_with_another_name_makes_no_other_model(play: Any, fleet: Any, 
         pointer.unlink(missing_ok=True)
 
 
+def test_a_server_behind_a_firewall_is_known_to_answer_to_its_board_alone(play: Any, inside: Any) -> None:
+    firewall = "ipproto tcp sport 8080 blackhole"  # after the rule for what the board sends to itself
+    options = {
+        "ansible_host": inside("pi-04", "hostname -I").split()[0],
+        "ansible_port": 22,
+        "ansible_ssh_extra_args": "-o HostKeyAlias=[127.0.0.1]:2294",
+        "llama_server_host": "0.0.0.0",
+        "llama_server_api_keys": ["the-key-of-this-house"],
+    }
+    for rule, reached in ((firewall, False), ("", True)):
+        if rule:
+            inside("pi-04", f"ip rule add {rule}")
+        try:
+            variables = json.dumps({**options, "llama_server_context": 4096 if reached else 8192})
+            run = play("playbooks/serve.yml", "--limit", "pi-04", "-e", variables)
+        finally:
+            if rule:
+                inside("pi-04", f"ip rule del {rule}")
+        assert run.returncode == 0, refused(run.stdout)
+        (asked,) = results(run.stdout, "uri")
+        assert (asked.host, asked.data["status"] == 200) == ("pi-04", reached)
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """A home directory that everybody can reach; those of pytest are its own account's."""

@@ -19,6 +19,7 @@ from typing import Any
 
 URL, KEY = sys.argv[1:3]
 REQUESTS, THREADS, TOKENS = (int(word) for word in sys.argv[3:6])
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PACE = float(sys.argv[6])
 TRUST = ssl.create_default_context(cafile="ca.crt")
 
@@ -49,8 +50,8 @@ def ask(number: int) -> dict[str, Any]:
             answer = "".join(parts)
         else:
             answer = json.loads(text)["choices"][0]["message"]["content"]
-        if not wrong and not answer.startswith("abcdefghijklmnopqrstuvwxyzabc"):
-            wrong = f"the answer was {answer[:40]!r}"
+        if not wrong and answer != (LETTERS * TOKENS)[:TOKENS]:
+            wrong = f"the answer was {answer!r}"
     except urllib.error.HTTPError as error:
         wrong = f"HTTP {error.code}: {error.read().decode()[:200]}"
     except (OSError, http.client.HTTPException, ValueError, LookupError) as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+URL = "https://localhost:8443"
+KEY = "key-of-a-client-0123456789"
 SCENARIO = Path(__file__).resolve().parents[1]
 
 
@@ -40,3 +43,28 @@ def client(fleet: Any, gateway: Any) -> Callable[..., Any]:
         return json.loads(gateway.check_output(f"cd /root/client && python3 {program} {quoted}"))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def begin_play(begin_playbook: Any) -> Callable[..., Any]:
+    """Begin to run a playbook on this scenario's hosts."""
+    return lambda *arguments: begin_playbook("-i", str(SCENARIO / "inventory"), *arguments)
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[..., tuple[threading.Thread, list[dict[str, Any]]]]:
+    """Begin to ask, six at a time; the list is filled when the thread ends."""
+
+    def begin(
+        client: Any, requests: int, pace: float, tokens: int = 60
+    ) -> tuple[threading.Thread, list[dict[str, Any]]]:
+        results: list[dict[str, Any]] = []
+
+        def run() -> None:
+            results.extend(client("many_requests.py", URL, KEY, requests, 6, tokens, pace))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread, results
+
+    return begin

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from typing import Any
 
@@ -17,18 +16,6 @@ KEY = "key-of-a-client-0123456789"
 SECRETS = [KEY, "key-of-another-client-0123456789", "key-of-all-boards-0123456789", "key-of-pi-01-alone-0123456789"]
 PLAYBOOK = "playbooks/gateway.yml"
 QUESTION = {"messages": [{"role": "user", "content": "What comes after g?"}], "temperature": 0}
-
-
-def load(client: Any, requests: int, pace: float) -> tuple[threading.Thread, list[dict[str, Any]]]:
-    """Begin to ask; the list is filled when the thread ends."""
-    results: list[dict[str, Any]] = []
-
-    def run() -> None:
-        results.extend(client("many_requests.py", URL, KEY, requests, 6, 60, pace))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread, results
 
 
 def test_it_listens_where_it_must_and_nowhere_else(gateway: Any) -> None:
@@ -122,7 +109,6 @@ def test_the_unit_is_confined(gateway: Any) -> None:
         ({"gateway_api_keys": []}, ["gateway_host", "0.0.0.0", "gateway_api_keys"]),
         ({"gateway_tls_certificate": "", "gateway_tls_key": ""}, ["gateway_tls_certificate", "gateway_tls_key"]),
         ({"gateway_api_keys": ["short"]}, ["gateway_api_keys", 16]),
-        ({"llama_server_host": "127.0.0.1"}, ["pi-01", "llama_server_host", "127.0.0.1"]),
         ({"gateway_board_address": "nowhere.invalid"}, ["gateway_board_address", "nowhere.invalid"]),
         ({"gateway_port": "many"}, ["gateway_port"]),
     ],
@@ -133,6 +119,13 @@ def test_bad_input_is_refused_before_anything_is_changed(
     run = play(PLAYBOOK, "-e", json.dumps(variables))
     assert run.returncode == 2
     assert unnamed(refused(run.stdout, "gateway"), *names) == []
+    assert changed(run.stdout) == 0
+
+
+def test_a_board_that_it_could_not_reach_is_named_before_anything_is_changed(play: Any) -> None:
+    run = play("playbooks/preflight.yml", "-e", "llama_server_host=127.0.0.1")
+    assert run.returncode == 2
+    assert unnamed(refused(run.stdout, "gateway"), "pi-01", "llama_server_host", "127.0.0.1") == []
     assert changed(run.stdout) == 0
 
 
@@ -177,22 +170,13 @@ def test_an_interrupted_run_is_continued(gateway: Any, play: Any) -> None:
     assert key in gateway.check_output(asked)
 
 
-def test_a_gateway_that_reaches_no_board_fails(play: Any) -> None:
-    run = play(PLAYBOOK, "-e", "llama_server_port=8081")
+def test_a_configuration_behind_which_no_board_answers_is_replaced_by_the_previous(play: Any, client: Any) -> None:
+    """The addresses are of a network that is for documentation."""
+    run = play(PLAYBOOK, "-e", "gateway_board_address=192.0.2.1")
     assert run.returncode == 2
-    names = ("pi-01:8081", "pi-02:8081", "pi-03:8081", "gateway_board_address")
-    assert unnamed(refused(run.stdout, "gateway"), *names) == []
-    assert play(PLAYBOOK).returncode == 0
-
-
-def test_a_reload_loses_no_request(client: Any, play: Any) -> None:
-    thread, results = load(client, 60, 0.5)
-    for seconds in (298, 297):
-        run = play(PLAYBOOK, "-e", f"gateway_queue_timeout={seconds}")
-        assert run.returncode == 0, run.stdout
-    thread.join()
-    assert len(results) == 60
-    assert [result for result in results if result["wrong"]] == []
+    assert unnamed(refused(run.stdout, "gateway"), "192.0.2.1:8080", "gateway_board_address") == []
+    assert client("one_request.py", f"{URL}/v1/models", KEY, "")["status"] == 200
+    assert stats(play(PLAYBOOK).stdout)["gateway"]["changed"] == 0
 
 
 def die(podman: Any, fleet: Any, way: str, victim: str) -> None:
@@ -205,7 +189,7 @@ def die(podman: Any, fleet: Any, way: str, victim: str) -> None:
 
 @pytest.mark.parametrize(("way", "victim", "requests"), [("container", "pi-02", 200), ("server", "pi-03", 80)])
 def test_a_board_that_dies_and_comes_back(
-    client: Any, podman: Any, fleet: Any, capsys: Any, way: str, victim: str, requests: int
+    client: Any, load: Any, podman: Any, fleet: Any, capsys: Any, way: str, victim: str, requests: int
 ) -> None:
     """Requests, six at a time, while one of three boards is killed and comes back."""
     first = client("servers.py")

@@ -172,7 +172,7 @@ def test_a_server_without_range_requests() -> None:
     assert sum(entry["sent"] for entry in requests()[before:]) < 8_000_000
 
 
-#: What the hub's owner stands for in tests/unit/range_server.py, and what the answer names.
+#: What the hub's owner stands for in tests/unit/hub_server.py, and what the answer names.
 REFUSED = {
     "nobody": ("nobody/alphabet", "gguf_quantize_source"),
     "terms": ("terms/alphabet", "gguf_quantize_hub_token"),

@@ -39,3 +39,8 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file in hex, read in chunks. OSError if it cannot be read."""
     with open(path, "rb") as file:
         return sha256_of(file)
+
+
+def sha256_text(text: str) -> str:
+    """Return the sha256 of a text in UTF-8, as 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,5 +1,8 @@
 """Engine releases on disk: ``<root>/releases/<ID>/{bin/,release.json}``, ``<root>/current``.
 
+Another pointer, ``<root>/bench``, names a release with programs that measure (role llama_bench). Nothing that serves
+depends on it.
+
 A release is staged in a hidden folder that is renamed when its manifest is in it, so that
 nothing unfinished is ever found under an ID.
 """
@@ -21,8 +24,10 @@ MANIFEST = "release.json"
 #: Size and modification time (ns) of each program when its digest was compared: as long as they are the same, the
 #: program is not read again.
 SEEN = "seen.json"
+#: Pointers that a release can be installed for.
+POINTERS = ("current", "bench")
 #: All that the role puts into its root.
-CONTENTS = ("current", "previous", "releases", "build", "source.git", "ccache")
+CONTENTS = (*POINTERS, "previous", "releases", "build", "source.git", "ccache")
 
 
 class ReleaseError(Exception):
@@ -132,12 +137,12 @@ def finish(root: str, manifest: dict[str, Any]) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def point(root: str, release: str) -> None:
-    """Let ``current`` name the release, and ``previous`` the one before; at no moment is there no pointer."""
+def point(root: str, release: str, pointer: str = "current") -> None:
+    """Let a pointer name the release, and ``previous`` what ``current`` named; at no moment is there no pointer."""
     before = pointed(root)
-    if before and before != release:
+    if pointer == "current" and before and before != release:
         atomic.point(Path(root, "previous"), f"releases/{before}")
-    atomic.point(Path(root, "current"), f"releases/{release}")
+    atomic.point(Path(root, pointer), f"releases/{release}")
 
 
 def users(root: str, patterns: list[str]) -> dict[str, list[str]]:
@@ -157,12 +162,12 @@ def users(root: str, patterns: list[str]) -> dict[str, list[str]]:
 def prune(root: str, keep: int, patterns: list[str]) -> list[str]:
     """Remove all but the newest ``keep`` releases; return the IDs of those removed.
 
-    What ``current`` or ``previous`` names, or a link of ``patterns``, stays whatever its age.
+    What a pointer of the root names, or a link of ``patterns``, stays whatever its age.
     """
     home = os.path.join(root, "releases")
     found = [name for name in os.listdir(home) if not name.startswith(".")]
     found.sort(key=lambda name: os.stat(os.path.join(home, name)).st_mtime_ns, reverse=True)
-    needed = {pointed(root), pointed(root, "previous"), *users(root, patterns)}
+    needed = {*(pointed(root, pointer) for pointer in (*POINTERS, "previous")), *users(root, patterns)}
     removed = [name for name in found[max(keep, 1) :] if name not in needed]
     for name in removed:
         shutil.rmtree(os.path.join(home, name))

@@ -32,7 +32,7 @@ _ASSERTING = frozenset(("iq2_xxs", "iq2_xs", "iq1_s"))
 # ... and with these file types it does not even begin without a matrix.
 _DEMANDING_BASES = frozenset(("IQ2_XXS", "IQ2_XS", "IQ2_S", "Q2_K_S", "IQ1_S", "IQ1_M"))
 # What it makes of these without an entry is poor; a recipe that requires a matrix has them in mind.
-_POOR = _DEMANDING | {"iq2_k", "iq2_ks", "iq2_kl"}
+POOR_WITHOUT_ENTRY = _DEMANDING | {"iq2_k", "iq2_ks", "iq2_kl"}
 # Types for which the values do not matter.
 _UNWEIGHTED = frozenset(("f32", "f16", "bf16", "q8_0", "q8_KV"))
 # llama-imatrix computes no entry for these by default.
@@ -121,7 +121,11 @@ def _refuse_missing(recipe: Recipe, source: Header, needs: list[_Need], lengths:
             "this very model, or a recipe with other types for them.",
             "demanded",
         )
-    poor = [tensor for tensor in lacking if tensor.type in _POOR and not _never_computed(tensor, source, lengths)]
+    poor = [
+        tensor
+        for tensor in lacking
+        if tensor.type in POOR_WITHOUT_ENTRY and not _never_computed(tensor, source, lengths)
+    ]
     if poor and lengths and recipe.requires_imatrix:
         raise CoverageError(
             f"the importance matrix has no entry with data for {len(poor)} of {len(needs)} tensors, whose types have "

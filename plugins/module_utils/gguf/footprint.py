@@ -155,6 +155,12 @@ def _needs(model: Mapping[str, Any], options: Mapping[str, Any], context: int) -
     return footprint(model, context, **{name: options[name] for name in MEMORY_OPTIONS if name in options})
 
 
+def room_for_weights(hparams: Mapping[str, int], options: Mapping[str, Any], room: int) -> int:
+    """Return how many bytes of weights ``room`` bytes of memory can take, with ``context`` and memory options given."""
+    model = {"tensor_bytes": 0, "hparams": hparams}
+    return room - _needs(model, options, int(options["context"]))["total"]
+
+
 # Contexts are multiples of so many tokens, as the engine rounds them.
 CONTEXT_STEP = 256
 
@@ -272,3 +278,8 @@ def tokens_per_second(read: int, hparams: Mapping[str, int], bandwidth: float, k
     That are the weights (``read``), the recurrent state (read and written) and ``kv_bytes`` of earlier tokens.
     """
     return bandwidth / (read + 2 * recurrent_state_bytes(hparams) + kv_bytes)
+
+
+def bytes_for_speed(speed: float, hparams: Mapping[str, int], bandwidth: float) -> int:
+    """Return how many bytes of weights a token may read for ``speed`` tokens a second; see ``tokens_per_second``."""
+    return int(bandwidth / speed) - 2 * recurrent_state_bytes(hparams)

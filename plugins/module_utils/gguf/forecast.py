@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import 
     bytes_per_token,
     hyperparameters,
 )
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError, Header
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError, Header, refusal
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import (
     Imatrix,
     ImatrixError,
@@ -178,9 +178,17 @@ def matrix_warnings(forecast: Forecast, path: Path | None) -> list[str]:
         raise ForecastError("imatrix", f"{where}{error}", code=getattr(error, "code", "")) from None
 
 
+def open_header(source: str, token: str | None = None, hub: str = HUB) -> Header:
+    """Return the header of a source, a path or a URL. Raises ForecastError."""
+    return _open(source, token, hub).header
+
+
 def _open(source: Path | str, token: str | None, hub: str) -> Source:
     try:
-        return open_source(str(source), token, hub)
+        opened = open_source(str(source), token, hub)
+        if reason := refusal(opened.header):
+            raise GGUFError(*reason)
+        return opened
     except FileNotFoundError as error:
         raise ForecastError(
             "source", f"{error.filename} does not exist. Copy the model's GGUF file (F16, BF16 or Q8_0) there.", True

@@ -400,6 +400,28 @@ def _check_layout(tensors: tuple[Tensor, ...], alignment: int, data_start: int, 
         )
 
 
+def refusal(header: Header) -> tuple[str, str] | None:
+    """Return why the file is no model that can be served, in a sentence and a word, and None if it is one.
+
+    ``general.type`` is written by newer converters; older files are known by their architecture and keys (``gguf``
+    in llama.cpp's gguf-py, ``GGUFType`` and ``MODEL_ARCH.MMPROJ``).
+    """
+    kind, architecture = header.metadata.get("general.type", ""), header.architecture
+    if kind == "imatrix" or "imatrix.chunk_count" in header.metadata:
+        return "this is an importance matrix; name the model that it was made for", "imatrix"
+    if kind == "mmproj" or architecture in ("clip", "mmproj"):
+        return "this is an mmproj, which only adds images or sound to a model; name the model's own file", "mmproj"
+    if kind == "adapter" or "adapter.type" in header.metadata or architecture == "controlvector":
+        return "this is an adapter, which only changes another model; name a whole model", "adapter"
+    if not header.tensors:
+        return "this file has no tensors: it is a vocabulary alone; name the model's own file", "vocabulary"
+    if not architecture:
+        return "this file names no architecture, so it is no language model", "foreign"
+    if all(tensor.name != "token_embd.weight" for tensor in header.tensors):
+        return f"this file ({architecture}) has no token_embd.weight, so it is no language model", "foreign"
+    return None
+
+
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 
 

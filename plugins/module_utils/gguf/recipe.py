@@ -27,7 +27,7 @@ Source of the semantics: ``src/llama-quantize.cpp`` and ``examples/quantize/quan
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +64,11 @@ class RecipeError(ValueError):
 # Rows of such types are woven together for one kind of processor; the engine does it when it loads, if it should.
 _WOVEN = re.compile(r"_r\d+$|x\d$")
 _NOT_BASES = ("f32", "f16", "bf16", "f64", "i8", "i16", "i32", "i64", "i2_s", "tq1_0", "tq2_0", "nvfp4", "q1_0_g128")
-_TARGETS = frozenset(name for name in TYPES if not _WOVEN.search(name)) - frozenset(
+#: Types that a tensor can get by a recipe.
+TARGETS = frozenset(name for name in TYPES if not _WOVEN.search(name)) - frozenset(
     ("f64", "i8", "i16", "i32", "i64", "i2_s", "tq1_0", "tq2_0", "nvfp4")
 )
-_BASES = {name.upper(): name for name in _TARGETS if name not in _NOT_BASES}
+_BASES = {name.upper(): name for name in TARGETS if name not in _NOT_BASES}
 _BASES.update(BASE_TYPES)
 
 # The options, and the part of a name for which the engine asks each. It looks for attn_q before attn_qkv, and finds
@@ -205,8 +206,8 @@ def _type(name: Any, where: str) -> str:
             "name the plain type, the engine interleaves when it loads the model (--run-time-repack)",
             where,
         )
-    if name not in _TARGETS:
-        raise RecipeError(f"the recipe's {where!r}: {name!r} is not one of {', '.join(sorted(_TARGETS))}", where)
+    if name not in TARGETS:
+        raise RecipeError(f"the recipe's {where!r}: {name!r} is not one of {', '.join(sorted(TARGETS))}", where)
     return str(name)
 
 
@@ -241,6 +242,11 @@ def plain(base: str, architecture: str) -> Recipe:
     if base not in _BASES:
         raise RecipeError(f"the file type {base!r} is not one of {', '.join(sorted(_BASES))}", "base")
     return Recipe(base, "llama-quantize", architecture, base, False, True, "", "", {}, (), ())
+
+
+def of_file_types(architecture: str, types: Collection[str]) -> dict[str, Recipe]:
+    """Return the recipes, by name, of all file types whose own tensor type is one of ``types``."""
+    return {name: plain(name, architecture) for name, kind in _BASES.items() if kind in types}
 
 
 def effective(recipe: Recipe) -> dict[str, Any]:
@@ -415,7 +421,7 @@ def _doubts(recipe: Recipe, source: Header, own: dict[str, str]) -> list[Doubt]:
     names = [tensor.name for tensor in source.tensors]
     for tensor in filter(quantizable, source.tensors):
         kind, by = _decided(recipe, tensor.name, own.get(tensor.name, ""))
-        group = _group(tensor.name)
+        group = group_of(tensor.name)
         if isinstance(by, Rule):
             index = next(index for index, rule in enumerate(rules) if rule is by)
             decides[index] += 1
@@ -447,8 +453,8 @@ def _doubts(recipe: Recipe, source: Header, own: dict[str, str]) -> list[Doubt]:
     return found
 
 
-def _group(name: str) -> str:
-    """The name of a tensor without the layer's number."""
+def group_of(name: str) -> str:
+    """Return the name of a tensor without the layer's number."""
     return re.sub(r"\.\d+\.", ".*.", name)
 
 
@@ -499,7 +505,7 @@ def groups(tensors: tuple[Tensor, ...]) -> dict[str, dict[str, dict[str, int]]]:
     """Return sums by name (without the layer's number) and type: ``{group: {type: {tensors, bytes}}}``."""
     table: dict[str, dict[str, dict[str, int]]] = {}
     for tensor in tensors:
-        row = table.setdefault(_group(tensor.name), {}).setdefault(tensor.type, {"tensors": 0, "bytes": 0})
+        row = table.setdefault(group_of(tensor.name), {}).setdefault(tensor.type, {"tensors": 0, "bytes": 0})
         row["tensors"] += 1
         row["bytes"] += tensor_bytes(tensor.type, tensor.shape)
     return table

@@ -29,6 +29,7 @@ SILENT = 5.0  # seconds: a longer pause that a server asks for is left to the ca
 LONGEST = 1e9  # seconds: what a server may ask for at most
 WINDOWS = (1 << 20, 2 << 20, 4 << 20)  # bytes of the first requests; the last holds for all later ones
 PIECE = 256 << 10
+SMALL = 4 << 20  # bytes of an answer that is read whole
 AGENT = "ik-llama-pi"
 
 
@@ -122,7 +123,7 @@ HUB_ERRORS = {
         "is in no repository that the hub has or shows to this token; compare OWNER/NAME",
     ),
     "RevisionNotFound": ("location", "is in a revision that the repository does not have; compare what follows @"),
-    "EntryNotFound": ("location", "is not in the repository; compare the name of the file"),
+    "EntryNotFound": ("entry", "is not in the repository; compare the name of the file"),
     "GatedRepo": (
         "gated",
         "is gated: accept the terms on the model's page, with the account of the access token, and give that token",
@@ -158,13 +159,23 @@ def _worth_a_retry(error: Exception) -> bool:
     return not isinstance(reason, (FetchError, ssl.SSLCertVerificationError))
 
 
-def _pause(error: Exception, attempt: int) -> float:
-    """Return how many seconds to wait: as long as the server asks for (Retry-After, RFC 9110), else a little more.
+def _reset(rate_limit: str) -> str:
+    """Return in how many seconds a used-up limit is reset, of the header ``RateLimit`` (``"resolvers";r=0;t=55``).
 
+    Source: draft-ietf-httpapi-ratelimit-headers-09, and "Rate limits" in the documentation of the Hugging Face Hub.
+    """
+    left, reset = (re.search(rf";\s*{name}\s*=\s*(\d+)", rate_limit) for name in "rt")
+    return reset[1] if left and reset and int(left[1]) == 0 else ""
+
+
+def _pause(error: Exception, attempt: int) -> float:
+    """Return how many seconds to wait: as long as the server asks for, else a little more.
+
+    It asks by Retry-After (RFC 9110), or as the Hugging Face Hub does, by RateLimit.
     Raises ServerBusy where it asks for longer than SILENT.
     """
     if isinstance(error, urllib.error.HTTPError):
-        asked = (error.headers.get("Retry-After") or "").strip()
+        asked = (error.headers.get("Retry-After") or _reset(error.headers.get("RateLimit", ""))).strip()
         try:
             number = re.fullmatch(r"[0-9]+", asked)
             left = float(asked) if number else parsedate_to_datetime(asked).timestamp() - time.time()
@@ -220,6 +231,27 @@ def ask(url: str, token: str | None, method: str = "HEAD", stay: bool = False, b
             if not _worth_a_retry(error) or attempt == TRIES - 1:
                 raise _explained(url, error) from None
             time.sleep(_pause(error, attempt))
+    raise AssertionError
+
+
+def read_small(url: str, token: str | None, limit: int = SMALL) -> tuple[bytes, dict[str, str]]:
+    """Return what a server sends, at most ``limit`` bytes, and its headers by lower-case name.
+
+    Raises FetchError, with the code ``size`` for more bytes, and ServerBusy.
+    """
+    for attempt in range(TRIES):
+        try:
+            with request(url, token) as response:
+                content = response.read(limit + 1)
+                headers = {name.lower(): value for name, value in response.headers.items()}
+        except _TRANSIENT as error:
+            if not _worth_a_retry(error) or attempt == TRIES - 1:
+                raise _explained(url, error) from None
+            time.sleep(_pause(error, attempt))
+        else:
+            if len(content) > limit:
+                raise FetchError(f"{shown(url)} has more than {limit} bytes", code="size")
+            return content, headers
     raise AssertionError
 
 

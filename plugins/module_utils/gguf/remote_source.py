@@ -35,6 +35,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.download import (
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.forecast import expanded
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import GGUFError
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.hub import explained
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, ask, shown
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.source import (
     is_url,
@@ -147,7 +148,7 @@ class RemoteSource:
 
     def _asked(self, given: list[str]) -> list[Remote]:
         try:
-            return [look(url, self.token, sha256) for url, sha256 in zip(self.urls, given or [""] * len(self.urls))]
+            return [self._look(url, sha256) for url, sha256 in zip(self.urls, given or [""] * len(self.urls))]
         except FetchError as error:
             noted = [] if given or error.status else self._noted()
             if noted:
@@ -156,6 +157,12 @@ class RemoteSource:
             refused = error.code == "gated" or (error.code == "status" and error.status in (401, 403))
             argument = "token" if refused else "sha256" if error.code == "sha256" else "location"
             raise SourceError(argument, str(error), error.code) from None
+
+    def _look(self, url: str, sha256: str) -> Remote:
+        try:
+            return look(url, self.token, sha256)
+        except FetchError as error:
+            raise explained(error, url, self.token) from None
 
     def place(self, remote: Remote) -> Path:
         return self.folder / remote.name

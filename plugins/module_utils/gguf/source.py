@@ -18,6 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import (
     part_names,
     read_header,
 )
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.hub import explained
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError, RangeFile, origin, shown
 
 HUB = "https://huggingface.co"
@@ -83,6 +84,13 @@ def part_locations(location: str) -> tuple[str, ...]:
     return tuple(urllib.parse.urlunsplit(parts._replace(path=folder + slash + part)) for part in part_names(name))
 
 
+def _opened(url: str, token: str | None) -> RangeFile:
+    try:
+        return RangeFile(url, token)
+    except FetchError as error:
+        raise explained(error, url, token) from None
+
+
 def open_source(location: str, token: str | None = None, hub: str = HUB) -> Source:
     """Read the header of the model at ``location``, no weights.
 
@@ -97,7 +105,7 @@ def open_source(location: str, token: str | None = None, hub: str = HUB) -> Sour
     for part in locations:
         try:
             if is_url(part):
-                remote = RangeFile(part, token_for(part, token, hub))
+                remote = _opened(part, token_for(part, token, hub))
                 headers.append(read_header(cast(BinaryIO, remote), remote.size))
                 size += remote.size
                 transferred += remote.transferred

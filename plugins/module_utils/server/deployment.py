@@ -13,7 +13,6 @@ the pointer `proven`, which becomes `verified`, and format 1 of the manifest.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import point, settle, write_file
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_file
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_file, sha256_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json, read_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.net import open_directly
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.systemd import reset_failed, show
@@ -119,7 +118,7 @@ class Inputs:
             "release": release_id(self.release_manifest),
             "model": self.model_manifest["sha256"],
             "arguments": self.arguments,
-            "files": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in self.files.items() if text},
+            "files": {name: sha256_text(text) for name, text in self.files.items() if text},
         }
 
     def id(self) -> str:
@@ -354,7 +353,17 @@ class Deployments:
         """Mark a deployment as one that has answered. Return whether that is new.
 
         The previous one is marked first: after an interruption in between, the next run verifies this one again.
+
+        Raises:
+            DeploymentError: if another one is in service, or runs: then that has answered.
         """
+        serves, runs = self.pointed("current"), self.process()[0]
+        if {serves, runs} != {deployment} and not check_mode:
+            raise DeploymentError(
+                "id",
+                f"deployment {serves or 'none'} is in service and {runs or 'none'} runs, not {deployment}, which was"
+                " started: another run changes this board at the same time. Let that end, then run again",
+            )
         before = self.pointed("verified")
         moved = before != deployment
         if moved and not check_mode:
