@@ -113,10 +113,12 @@ molecule: dev ## Every scenario, three at the same time
 	@LAB=test $(PLAY) lab/playbooks/up.yml --skip-tags boards
 	@export FAILED="$$(mktemp)"; trap 'rm -f "$$FAILED"' EXIT; \
 	$(MAKE) --jobs=3 --keep-going --output-sync=target $(addprefix molecule-,$(LONGEST) $(filter-out $(LONGEST),$(SCENARIOS))) && exit; \
-	echo "Failed, each to be run again with make molecule-NAME:" $$(sort "$$FAILED") >&2; \
+	echo "Failed, each to be run again with make molecule-NAME:" >&2; cat "$$FAILED" >&2; \
 	exit 1
 
 $(SCENARIOS:%=molecule-%): molecule-%: dev
 	@echo "== Scenario $*"
-	@LAB=test molecule test --no-command-borders --scenario-name $* || { echo $* >>"$${FAILED:-/dev/null}"; exit 1; }; \
+	@set -o pipefail; OUTPUT="$$(mktemp)"; trap 'rm -f "$$OUTPUT"' EXIT; \
+	LAB=test molecule test --no-command-borders --scenario-name $* 2>&1 | tee "$$OUTPUT" || { \
+	  { echo "$*"; grep -E '^(FAILED|ERROR) |^fatal: ' "$$OUTPUT" | cut -c1-600; } >>"$${FAILED:-/dev/null}"; exit 1; }; \
 	echo "== Scenario $* took $$SECONDS s"

@@ -67,6 +67,15 @@ name:
   description: The model's name in the header, or empty.
   returned: success
   type: str
+license:
+  description: The model's license in the header, or empty.
+  returned: success
+  type: str
+base_models:
+  description: Addresses of the models that it was made from, as the header names them.
+  returned: success
+  type: list
+  elements: str
 chat_template:
   description: Whether there is a chat template in the header.
   returned: success

@@ -56,7 +56,18 @@ def inspection(
     ]
     options = {name: asked[0][name] for name in MEMORY_OPTIONS}
     most = forecast["hparams"]["context"] or CONTEXTS[-1]
-    kept = ("location", "bytes", "transferred", "name", "chat_template", "sha256", "tensor_groups", "bits")
+    kept = (
+        "location",
+        "bytes",
+        "transferred",
+        "name",
+        "license",
+        "base_models",
+        "chat_template",
+        "sha256",
+        "tensor_groups",
+        "bits",
+    )
     return {
         **{key: found[key] for key in (*kept, "follows", "nearest", "claimed")},
         "forecast": {key: value for key, value in forecast.items() if key != "types"},

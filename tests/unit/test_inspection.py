@@ -100,6 +100,19 @@ def test_the_card_s_command_is_not_the_card_s_table(server: Server) -> None:
     assert sent == found["transferred"] < 20 << 20
 
 
+def test_license_and_base_models_are_those_of_the_header(tmp_path: Path) -> None:
+    said = {
+        "general.license": "apache-2.0",
+        "general.base_model.count": 2,
+        "general.base_model.0.repo_url": "https://huggingface.co/Qwen/Qwen3.5-35B-A3B",
+        "general.base_model.1.name": "without an address",
+    }
+    write(tmp_path / "model.gguf", by_recipe("rpi5-16gb-card"), {**QWEN35_METADATA, **said})
+    found = look_at(str(tmp_path / "model.gguf"))
+    assert found["license"] == "apache-2.0"
+    assert found["base_models"] == ["https://huggingface.co/Qwen/Qwen3.5-35B-A3B"]
+
+
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_each_recipe_is_recognized(folder: Path, name: str) -> None:
     assert look_at(str(folder / f"{name}.gguf"))["follows"] == [name]

@@ -18,7 +18,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Hea
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import read_imatrix
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import differences, plain, predict, quantize_argv
 from naming import unnamed
-from runs import JSONL, Background, changed, facts, failures, refused, results, shown, stats, warnings
+from runs import Background, changed, facts, failures, refused, results, shown, stats, warnings
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -353,22 +353,3 @@ def test_a_wrong_variable_is_named_with_its_value(variables: tuple[str, ...], na
     assert unnamed(refused(output), "localhost", *names) == []
     assert changed(output) == 0
     assert [result for result in results(output, "long_command") if result.outcome != "skipped"] == []
-
-
-def test_remove_leaves_nothing_but_the_files_of_the_user() -> None:
-    """The last test of this file: all models go."""
-    root = FOLDER.parent
-    (root / "alphabet/mine.gguf").write_text("mine")
-    size = sum(path.stat().st_size for path in FOLDER.glob("*.gguf"))
-    for check in (["--check"], []):
-        command = ["ansible-playbook", f"--inventory={PROJECT}/lab/inventory/containers.yml", *check]
-        shown = subprocess.run(
-            [*command, str(PROJECT / "molecule/gguf_quantize/remove.yml")],
-            cwd=PROJECT, env={**os.environ, **JSONL}, capture_output=True, text=True, timeout=300, check=True,
-        ).stdout  # fmt: skip
-        (removed,) = results(shown, "gguf_store")
-        assert removed.changed
-        assert removed.data["freed_bytes"] >= size
-        assert removed.data["kept"] == ["alphabet/mine.gguf"]
-        assert (root / ".stamps").exists() is bool(check)
-    assert [path.name for path in root.rglob("*")] == ["alphabet", "mine.gguf"]

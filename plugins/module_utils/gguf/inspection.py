@@ -56,6 +56,15 @@ def _groups(tensors: tuple[Tensor, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def _base_models(metadata: Mapping[str, Any]) -> list[str]:
+    """Return the repositories of the models that this one was made from, as its header names them."""
+    count = metadata.get("general.base_model.count", 0)
+    found = [
+        metadata.get(f"general.base_model.{index}.repo_url", "") for index in range(count if count in range(9) else 0)
+    ]
+    return [url for url in found if isinstance(url, str) and url]
+
+
 def _compared(recipe: Recipe, header: Header, matrix: Imatrix | None) -> dict[str, Any]:
     """Return where the file departs from what a recipe makes of its shapes. Raises RecipeError."""
     if recipe.requires_imatrix and matrix is None:
@@ -168,6 +177,8 @@ def inspect(
         "bytes": source.size,
         "transferred": source.transferred,
         "name": str(header.metadata.get("general.name", "")),
+        "license": str(header.metadata.get("general.license", "")),
+        "base_models": _base_models(header.metadata),
         "chat_template": bool(header.metadata.get("tokenizer.chat_template")),
         "sha256": stated_sha256(source, token, hub, root),
         "tensor_groups": _groups(header.tensors),
