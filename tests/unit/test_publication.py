@@ -29,7 +29,7 @@ RECIPE = yaml.safe_load(
 )
 VALUES = {"publication": "alphabet-card", "license": "", "base_model": "", "imatrix": True}
 FILE = {"license": "apache-2.0", "base_models": ["https://huggingface.co/Qwen/Qwen3.5-35B-A3B"]}
-MANIFEST = {
+MANIFEST: dict[str, Any] = {
     "recipe": "card",
     "quantized": effective(load_recipe(RECIPE)),
     "source": {"file": "source.gguf"},
@@ -65,8 +65,8 @@ def test_it_is_made_once_and_named_by_its_content(root: Path) -> None:
     assert made["alphabet-card.gguf"] == first.model.path.stat().st_ino
     first.publish()
     assert {path.name: path.stat().st_ino for path in first.link.iterdir()} == made
-    sums = dict(reversed(line.split("  ")) for line in (first.link / "SHA256SUMS").read_text().splitlines())
-    for name, sha256 in sums.items():
+    for line in (first.link / "SHA256SUMS").read_text().splitlines():
+        sha256, _, name = line.partition("  ")
         assert hashlib.sha256((first.link / name).read_bytes()).hexdigest() == sha256
 
 
