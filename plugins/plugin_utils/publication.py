@@ -36,7 +36,8 @@ def publication_problems(
     """Return what keeps a model from being published, each with the variable, its value, and what to do.
 
     Args:
-        values: ``publication``, ``license`` and ``base_model``: the role's variables, without the prefix.
+        values: ``publication``, ``license``, ``base_model`` and ``upload_to``: variables of the role, without the
+            prefix.
         file: as module `gguf_file_info` returns it.
         manifest: of the model.
         recipe: data of the recipe's file as it is now.
@@ -49,6 +50,8 @@ def publication_problems(
         )
     if values["base_model"] and not _REPOSITORY.fullmatch(str(values["base_model"])):
         problems.append(f"the base model is named OWNER/NAME (gguf_publish_base_model = {values['base_model']!r}).")
+    if values["upload_to"] and not _REPOSITORY.fullmatch(str(values["upload_to"])):
+        problems.append(f"the repository is named OWNER/NAME (gguf_publish_upload_to = {values['upload_to']!r}).")
     if not (values["license"] or file["license"]):
         problems.append(
             "the model's header names no license (gguf_publish_license is empty). Set it to the license of the base "

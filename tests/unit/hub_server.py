@@ -19,6 +19,15 @@ behaves; other owners are friendly::
     busy      puts requests off: 429     slow, broken, plain    the same from its store (see below)
     false-size, false-sha256   states another size or sha256 than that of the file
 
+It takes uploads as well, from whoever has the token (`TOKEN`; `READER` may only read)::
+
+    GET  /api/whoami-v2                                the role of the token
+    POST /api/validate-yaml                            the front matter of a model card
+    POST /api/repos/create, /api/models/OWNER/NAME/preupload/REVISION
+    POST /OWNER/NAME.git/info/lfs/objects/batch        a signed link to the store for each large file that it lacks
+    PUT  /upload/SHA256                                in the store, at ``upload_rate`` bytes/s
+    POST /api/models/OWNER/NAME/commit/REVISION        all at once become files of ``folder``, and a new commit
+
 A plain server, without sha256, is what answers below these paths, of the hub and of the store::
 
     /ranges/FILE    served with range requests         /plain/FILE   without them: always the whole file
@@ -35,6 +44,7 @@ ends when that file is removed.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import re
@@ -48,6 +58,7 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = "hf_tokenOfTheTests"
+READER = "hf_tokenThatMayOnlyRead"
 #: What the hub answers for the repositories of these owners.
 HUB_ERRORS = {
     "nobody": (401, "RepoNotFound", "Repository not found"),
@@ -80,6 +91,9 @@ class Server:
         #: Entries of a page of the list of files.
         self.page = 1000
         self.commit = "c0ffee" + "0" * 34
+        #: Content of large files that were uploaded, by sha256; what is no part of a commit yet is no file.
+        self.uploads: dict[str, bytes] = {}
+        self.upload_rate = 1 << 40
         self._log: list[dict[str, Any]] = []
         self._lock = threading.Lock()
         self._digests: dict[tuple[str, int, int], str] = {}
@@ -168,6 +182,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         address, _, self.query = self.path.partition("?")
         path = urllib.parse.unquote(address)
@@ -195,6 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, path: str, token: str) -> None:
         manner, _, name = path.lstrip("/").partition("/")
+        if self.command in ("POST", "PUT") or path == "/api/whoami-v2":
+            self._upload(path, token)
+            return
         if self.port_name == "store":
             self._store(manner, name, token)
             return
@@ -232,6 +255,77 @@ class _Handler(BaseHTTPRequestHandler):
                 self._refuse(403, body=b"<Error><Code>AccessDenied</Code></Error>")
         else:
             self._file(self.owner.folder / name, manner)
+
+    def _upload(self, path: str, token: str) -> None:
+        body = self._body()
+        batch = re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", path)
+        step = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        if self.port_name == "store":
+            if token or not self.owner.use(self.query) or hashlib.sha256(body).hexdigest() != path.rpartition("/")[2]:
+                self._refuse(400)
+                return
+            self.owner.uploads[path.rpartition("/")[2]] = body
+            self._json({})
+        elif path == "/api/validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif token not in (f"Bearer {TOKEN}", f"Bearer {READER}"):
+            self._hub_error(401, "", "Invalid username or password.")
+        elif path == "/api/whoami-v2":
+            role = "write" if token == f"Bearer {TOKEN}" else "read"
+            self._json({"type": "user", "name": "tests", "auth": {"accessToken": {"role": role}}})
+        elif token != f"Bearer {TOKEN}":
+            self._hub_error(403, "", "You don't have the rights to do this.")
+        elif path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'tests'}/{asked['name']}"
+            self._json({"url": f"{self.owner.hub}/{name}", "name": name})
+        elif batch:
+            self._json({"transfer": "basic", "objects": [self._wanted(item) for item in json.loads(body)["objects"]]})
+        elif step and step[2] == "preupload":
+            self._json({"files": [self._mode(item["path"]) for item in json.loads(body)["files"]]})
+        elif step:
+            self._committed(step[1], [json.loads(line) for line in body.splitlines()])
+        else:
+            self._refuse(404)
+
+    def _body(self) -> bytes:
+        """The body of a request, with its length or in chunks, no faster than the store takes uploads."""
+        content = b""
+        left = int(self.headers.get("Content-Length", 0))
+        while True:
+            if self.headers.get("Transfer-Encoding") == "chunked" and not left:
+                left = int(self.rfile.readline().strip() or b"0", 16)
+            if not (piece := self.rfile.read(min(left, 64 << 10))):
+                break
+            content += piece
+            left -= len(piece)
+            if self.headers.get("Transfer-Encoding") == "chunked" and not left:
+                self.rfile.readline()
+            if self.port_name == "store":
+                time.sleep(len(piece) / self.owner.upload_rate)
+        return content
+
+    def _wanted(self, item: dict[str, Any]) -> dict[str, Any]:
+        """An entry of the answer to an LFS batch: without actions where the content is there."""
+        link = {"href": f"{self.owner.store}/upload/{item['oid']}?{self.owner.sign()}"}
+        return {**item, **({} if item["oid"] in self.owner.uploads else {"actions": {"upload": link}})}
+
+    def _mode(self, name: str) -> dict[str, Any]:
+        """An entry of the answer before an upload, with the oid of what the repository has under that name."""
+        file, large = self.owner.folder / name, name.endswith(LARGE)
+        oid = (self.owner.sha256(file) if large else _git_id(file)) if file.is_file() else None
+        return {"path": name, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}
+
+    def _committed(self, repository: str, lines: list[dict[str, Any]]) -> None:
+        for line in lines:
+            file = self.owner.folder / line["value"].get("path", "")
+            if line["key"] == "file":
+                file.write_bytes(base64.b64decode(line["value"]["content"]))
+            elif line["key"] == "lfsFile":
+                file.write_bytes(self.owner.uploads[line["value"]["oid"]])
+        self.owner.commit = hashlib.sha1(json.dumps([self.owner.commit, lines]).encode()).hexdigest()
+        url = f"{self.owner.hub}/{repository}/commit/{self.owner.commit}"
+        self._json({"success": True, "commitOid": self.owner.commit, "commitUrl": url, "hookOutput": ""})
 
     def _put_off(self) -> None:
         if self.owner.rate_limit:

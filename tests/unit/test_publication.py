@@ -27,7 +27,7 @@ from naming import unnamed
 RECIPE = yaml.safe_load(
     (Path(__file__).resolve().parents[2] / "roles/gguf_quantize/files/recipes/rpi5-16gb-card.yml").read_text()
 )
-VALUES = {"publication": "alphabet-card", "license": "", "base_model": "", "imatrix": True}
+VALUES = {"publication": "alphabet-card", "license": "", "base_model": "", "upload_to": "", "imatrix": True}
 FILE = {"license": "apache-2.0", "base_models": ["https://huggingface.co/Qwen/Qwen3.5-35B-A3B"]}
 MANIFEST: dict[str, Any] = {
     "recipe": "card",
@@ -120,6 +120,7 @@ def test_what_was_measured_is_found(root: Path) -> None:
         ({}, {}, {}, None),
         ({"publication": "a b"}, {}, {}, ("gguf_publish_as", "a b")),
         ({"base_model": "nobody"}, {}, {}, ("gguf_publish_base_model", "nobody")),
+        ({"upload_to": "a/b/c"}, {}, {}, ("gguf_publish_upload_to", "a/b/c")),
         ({}, {"license": ""}, {}, ("gguf_publish_license",)),
         ({"license": "mit"}, {"license": ""}, {}, None),
         ({}, {}, {"base": "Q4_K"}, ("card",)),

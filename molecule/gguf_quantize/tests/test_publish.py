@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hub_server import READER, TOKEN, Server
 from naming import unnamed
 from runs import changed, refused, results, stats
 
@@ -134,3 +138,96 @@ def test_a_recipe_that_was_changed_since(publish: Any, tmp_path: Path) -> None:
     run = publish(recipe=f"{tmp_path}/{RECIPE}.yml")
     assert run.returncode == 2, run.stdout
     assert unnamed(refused(run.stdout), RECIPE) == []
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A hub whose one repository is empty. Its store is the older one (LFS): hf-xet's is no public protocol."""
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    (tmp_path / "hub").mkdir()
+    server = Server(tmp_path / "hub")
+    yield server
+    server.close()
+
+
+def upload(hub: Server, token: str = TOKEN) -> tuple[str, ...]:
+    return (
+        "-e", "gguf_publish_upload_to=tests/alphabet", "-e", f"gguf_publish_hub={hub.hub}",
+        "-e", json.dumps({"gguf_publish_hub_token": token}),
+    )  # fmt: skip
+
+
+def sent(hub: Server) -> list[str]:
+    return [entry["path"] for entry in hub.log if entry["method"] == "PUT" and entry["status"] == 200]
+
+
+def test_an_upload_that_is_killed_is_continued_and_then_there_is_nothing_to_do(
+    publish: Any, begin_playbook: Any, folder: Path, hub: Server, run_playbook: Any, tmp_path: Path
+) -> None:
+    job = folder / ".upload/job"
+    hub.upload_rate = 100_000
+    run = begin_playbook(
+        PUBLISH, "-e", f"gguf_publish_folder={folder}", "-e", f"gguf_publish_root={ROOT}",
+        "-e", f"gguf_publish_recipe={RECIPE}", "-e", "gguf_publish_license=apache-2.0", *upload(hub),
+    )  # fmt: skip
+    for _ in range(6000):
+        if hub.active and (job / "job.json").exists() and any("batch" in entry["path"] for entry in hub._log):
+            break
+        assert run.poll() is None, run.ended()
+        time.sleep(0.01)
+    arguments = Path(f"/proc/{json.loads((job / 'job.json').read_text())['pid']}/cmdline").read_text()
+    assert TOKEN not in arguments
+    time.sleep(1)
+    os.killpg(json.loads((job / "job.json").read_text())["pid"], signal.SIGKILL)
+    output = run.ended()
+    assert run.returncode != 0
+    assert TOKEN not in output
+    assert not (folder / ".upload/token").exists()
+    assert sent(hub) == []
+
+    hub.upload_rate = 1 << 40
+    again = publish(*upload(hub))
+    assert again.returncode == 0, again.stdout
+    assert TOKEN not in again.stdout
+    link = folder / f"alphabet-{RECIPE}"
+    assert len(sent(hub)) == 1
+    for path in link.iterdir():
+        assert (hub.folder / path.name).read_bytes() == path.read_bytes()
+    assert not (folder / ".upload/token").exists()
+
+    nothing = publish(*upload(hub))
+    assert nothing.returncode == 0, nothing.stdout
+    assert stats(nothing.stdout)["localhost"]["changed"] == 0, nothing.stdout
+    assert len(sent(hub)) == 1
+
+    inspected = run_playbook(
+        "playbooks/inspect.yml", "-e", f"file=hf://tests/alphabet@main/{link.name}.gguf",
+        "-e", f"claim={link}/recipe.yml", "-e", f"inspect_file={tmp_path}/inspected.json",
+        "-e", f"gguf_inspect_hub={hub.hub}",
+    )  # fmt: skip
+    assert inspected.returncode == 0, inspected.stdout
+    report = json.loads((tmp_path / "inspected.json").read_text())
+    assert report["claimed"]["differ"] == 0
+    sums = (link / "SHA256SUMS").read_text()
+    assert f"{report['sha256'][0]['sha256']}  {link.name}.gguf" in sums
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "names"),
+    [
+        ((), READER, ("gguf_publish_hub_token",)),
+        ((), "hf_unknown", ("gguf_publish_hub_token",)),
+        (("-e", "gguf_publish_upload_to=alphabet"), TOKEN, ("gguf_publish_upload_to", "alphabet")),
+        (("-e", "gguf_publish_program=/nowhere/hf"), TOKEN, ("gguf_publish_program", "/nowhere/hf")),
+        (("-e", "gguf_publish_hub=http://127.0.0.1:9"), TOKEN, ("gguf_publish_hub", "http://127.0.0.1:9")),
+    ],
+)
+def test_what_keeps_it_from_being_uploaded_is_known_before(
+    publish: Any, hub: Server, arguments: Any, token: str, names: Any
+) -> None:
+    run = publish(*upload(hub, token), *arguments, recipe="rpi5-16gb-card")
+    assert run.returncode == 2, run.stdout
+    assert unnamed(refused(run.stdout), "localhost", *names) == []
+    assert token not in run.stdout
+    assert changed(run.stdout) == 0
+    assert hub.files() == []
