@@ -33,6 +33,11 @@ def test_both_have_the_same_engine_and_model(fleet: Any) -> None:
     assert len(shown) == 1
 
 
+def test_the_engine_serves_on_debian_13_and_on_debian_12(fleet: Any) -> None:
+    codenames = {name: fleet.host(name).system_info.codename for name in PORTS}
+    assert codenames == {"pi-01": "trixie", "pi-02": "bookworm"}
+
+
 def test_make_verify_says_what_holds_and_what_does_not(fleet: Any, tmp_path: Path) -> None:
     fleet.host("pi-02").check_output("chmod g+w /var/lib/llama/current/deployment.json")
     run = subprocess.run(
