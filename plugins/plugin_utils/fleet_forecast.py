@@ -207,7 +207,7 @@ def estimated(model: Mapping[str, Any]) -> tuple[str, str]:
     return f"{found['score']:.3f}", f"{found['perplexity']:.2f} ± {found['perplexity_error']:.2f}"
 
 
-def _estimates(models: Mapping[str, Any]) -> list[str]:
+def estimate_lines(models: Mapping[str, Any]) -> list[str]:
     """Return what score and perplexity are, and where they come from, or why there are none."""
     missing = sorted({model["no_estimate"] for model in models.values() if "no_estimate" in model})
     lines = [f"No score: {text}." for text in missing]
@@ -285,7 +285,7 @@ def _sections(forecast: Mapping[str, Any]) -> list[tuple[str, list[str], Table |
                 "Read for a token: weights that generation reads. Least bits: of the tensors that every token reads.",
                 "Rounded on ARM: kinds of tensors that engines from before 2026-09-22 round on aarch64.",
             ]
-            + _estimates(models)
+            + estimate_lines(models)
             + (
                 []
                 if all(model.get("exact", True) for model in models.values())

@@ -14,6 +14,8 @@ from ansible_collections.ik_llama.pi.plugins.plugin_utils.fleet_forecast import 
     MIB,
     WIDTH,
     board_of,
+    estimate_lines,
+    estimated,
     fleet_forecast,
 )
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.roles import default
@@ -122,6 +124,11 @@ def _sections(report: Mapping[str, Any]) -> list[tuple[str, list[str], Table | N
     else:
         verdict = "It follows no known recipe, and none is near."
     sections: list[tuple[str, list[str], Table | None]] = [("File", file, None), ("Recipe", [verdict], None)]
+    if "estimate" in forecast:
+        said = "Score {}, estimated perplexity {}.".format(*estimated(forecast))
+        sections.append(("Score", [said, *estimate_lines({"file": forecast})], None))
+    elif "no_estimate" in forecast:
+        sections.append(("Score", estimate_lines({"file": forecast}), None))
     if report["nearest"].get("differ"):
         sections.append(_departures(f"Departures from {report['nearest']['name']}", report["nearest"]))
     if report["claimed"]:

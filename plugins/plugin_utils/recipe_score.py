@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,13 +21,13 @@ def sensitivity_data(name: str, model: str, folder: str) -> dict[str, Any] | Non
 
     Args:
         name: a file of `folder` without its ending, or a path with a slash; empty for the file named like the model.
-        model: the model's name.
+        model: the model's name, as the user or the header of its file writes it.
         folder: of the sensitivities that come with role gguf_quantize.
 
     Raises:
         ValueError: where a file that was asked for does not exist, or a file is wrong.
     """
-    path = recipe_file(name or model.lower(), folder)
+    path = recipe_file(name or re.sub("[ _]+", "-", model.strip().lower()), folder)
     if not path.is_file():
         if not name:
             return None
@@ -56,8 +57,8 @@ def with_estimates(
             continue
         if data is None:
             forecast["no_estimate"] = (
-                f"no sensitivities are known of {model}. Set gguf_quantize_sensitivities to one of"
-                f" {', '.join(shipped_recipes(folder))} if the model is one of them, or to the path of your own"
+                f"no sensitivities are known of {model or 'a model without a name'}. Set gguf_quantize_sensitivities to"
+                f" one of {', '.join(shipped_recipes(folder))} if the model is one of them, or to the path of your own"
             )
             continue
         sensitivities = load_sensitivities(data)

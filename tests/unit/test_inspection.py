@@ -25,6 +25,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import Rec
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.remote import FetchError
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.stores import stamp_path
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.inspection import CONTEXTS, as_text, kinds_of_boards
+from ansible_collections.ik_llama.pi.plugins.plugin_utils.recipe_score import with_estimates
 from gguf_files import QWEN35_METADATA, header_bytes, qwen35_tensors
 from hub_server import Server
 from naming import unnamed
@@ -265,3 +266,16 @@ def test_what_it_means_for_boards(folder: Path) -> None:
     assert unnamed(text, "rpi5-16gb-card", "rpi5-16gb-table", "blk.*.ssm_out.weight", "12,465", "129,792") == []
     with pytest.raises(AnsibleFilterError):
         inspected_file(found, [], [{"id": "x"}])
+
+
+@pytest.mark.parametrize(("name", "known"), [("Qwen3.5 35B A3B", True), ("Qwen3.5-35B-A3B", True), ("Other", False)])
+def test_the_score_is_that_of_the_model_that_the_header_names(folder: Path, name: str, known: bool) -> None:
+    found = {"location": "m.gguf", **look_at(str(folder / "rpi5-16gb-card.gguf"))}
+    scored = with_estimates({"file": found["forecast"]}, "", name, str(ROLES / "gguf_quantize/files/sensitivities"))
+    report = inspected_file({**found, "forecast": scored["file"]}, [], HAZARDS)
+    text = " ".join(as_text(report).split())
+    if known:
+        assert report["forecast"]["estimate"]["score"] == pytest.approx(0.367, abs=5e-3)
+        assert unnamed(text, f"{report['forecast']['estimate']['score']:.3f}", "Thireus", "Qwen3.5-35B-A3B") == []
+    else:
+        assert unnamed(text, name, "gguf_quantize_sensitivities") == []
