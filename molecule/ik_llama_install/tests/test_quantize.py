@@ -15,3 +15,10 @@ def test_a_board_can_be_the_quantizer(board: Any, run_playbook: Any) -> None:
     # The recipe's pointer names the manifest, next to the model.
     pointer = board.check_output("readlink -f /srv/models/alphabet/q8_0.json")
     assert board.file(pointer.replace(".json", ".gguf")).size == manifest["size"]
+
+
+def test_what_a_board_made_can_be_published_there(board: Any, run_playbook: Any) -> None:
+    run = run_playbook("molecule/ik_llama_install/publish.yml")
+    assert run.returncode == 0, shown(run.stdout)
+    board.check_output("cd /srv/published/alphabet-q8_0/ && sha256sum --check --quiet SHA256SUMS")
+    assert "apache-2.0" in board.file("/srv/published/alphabet-q8_0/README.md").content_string
