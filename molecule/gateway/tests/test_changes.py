@@ -134,6 +134,38 @@ def test_a_limited_run_changes_one_line_and_a_rollback_changes_it_back(play: Any
     assert reached() == at
 
 
+def test_boards_that_are_renamed_moved_removed_and_added(
+    run_playbook: Any, gateway: Any, client: Any, fleet: Any, reached: Any, tmp_path: Path
+) -> None:
+    """The inventory has the third board under another name, then not at all, then as before."""
+
+    def run(playbook: str, boards: int, *inventory: Path) -> dict[str, str]:
+        overlays = [part for path in inventory for part in ("-i", str(path))]
+        base = ("-i", str(Path(__file__).resolve().parents[1] / "inventory"), *overlays)
+        done = run_playbook(*base, playbook, environment={"LAB_BOARDS": str(boards)})
+        assert done.returncode == 0, done.stdout
+        text = gateway.file("/etc/llama-gateway/haproxy.cfg").content_string
+        at = dict(re.findall(r"^ *server (\S+) (\S+) maxconn \d+$", text, re.M))
+        for _ in range(20):
+            states = {name: client("servers.py")[name]["status"] for name in at}
+            if set(states.values()) == {"UP"}:
+                return at
+            time.sleep(1)
+        raise AssertionError(states)
+
+    address = fleet.host("pi-01").check_output("hostname -I").split()[0]
+    port = fleet.variable("pi-03", "ansible_port")
+    hosts = {
+        "kitchen": {"ansible_port": port, "gateway_board_address": "pi-03"},
+        "pi-01": {"gateway_board_address": address},
+    }
+    (tmp_path / "hosts.yml").write_text(json.dumps({"pis": {"hosts": hosts}}))
+    renamed = run("playbooks/serve.yml", 2, tmp_path / "hosts.yml")
+    assert renamed == {"pi-01": f"{address}:8080", "pi-02": "pi-02:8080", "kitchen": "pi-03:8080"}
+    assert run("playbooks/gateway.yml", 2) == {"pi-01": "pi-01:8080", "pi-02": "pi-02:8080"}
+    assert run("playbooks/serve.yml", 3) == {name: f"{name}:8080" for name in BOARDS}
+
+
 def test_a_board_in_maintenance_gets_no_request_and_comes_back(
     client: Any, load: Any, play: Any, fleet: Any, reached: Any
 ) -> None:
