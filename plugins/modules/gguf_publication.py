@@ -14,31 +14,32 @@ description:
     a file C(SHA256SUMS).
   - The folder is made once, named by its content, and gets its name last. A link named O(publication) leads to it.
     Publications that no link names are removed.
+  - With O(state=absent) all publications are removed, and the folder if it is empty then.
 options:
-  root:
-    description: Folder of all models.
-    type: path
-    required: true
-  name:
-    description: Name of the model.
+  state:
+    description: What to do.
     type: str
-    required: true
-  recipe:
-    description: Name of the recipe.
-    type: str
-    required: true
+    choices: [present, absent]
+    default: present
   folder:
     description: Folder of all publications, on the file system of O(root).
     type: path
     required: true
+  root:
+    description: Folder of all models. Needed for O(state=present), like all that follow.
+    type: path
+  name:
+    description: Name of the model.
+    type: str
+  recipe:
+    description: Name of the recipe.
+    type: str
   publication:
     description: Name of this publication, and of its GGUF file without C(.gguf).
     type: str
-    required: true
   texts:
     description: The other files, content by name.
     type: dict
-    required: true
 attributes:
   check_mode:
     support: full
@@ -64,15 +65,20 @@ EXAMPLES = """
 RETURN = """
 id:
   description: Made from the content of all files.
-  returned: success
+  returned: for O(state=present)
   type: str
 path:
   description: The link that leads to the folder.
-  returned: success
+  returned: for O(state=present)
   type: str
 files:
   description: Names of the files.
-  returned: success
+  returned: for O(state=present)
+  type: list
+  elements: str
+removed:
+  description: Paths that were removed, or would be, below the folder.
+  returned: for O(state=absent)
   type: list
   elements: str
 argument:
@@ -92,23 +98,29 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.publication impor
     Publication,
     PublicationError,
     find_model,
+    ours,
+    remove,
 )
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "root": {"type": "path", "required": True},
-            "name": {"type": "str", "required": True},
-            "recipe": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "folder": {"type": "path", "required": True},
-            "publication": {"type": "str", "required": True},
-            "texts": {"type": "dict", "required": True},
+            "root": {"type": "path"},
+            "name": {"type": "str"},
+            "recipe": {"type": "str"},
+            "publication": {"type": "str"},
+            "texts": {"type": "dict"},
         },
+        required_if=[("state", "present", ["root", "name", "recipe", "publication", "texts"])],
         supports_check_mode=True,
     )
     params = module.params
     folder = Path(params["folder"])
+    if params["state"] == "absent":
+        _remove(module, folder)
     try:
         model = find_model(Path(params["root"]), params["name"], params["recipe"], folder)
         publication = Publication(folder, params["publication"], model, params["texts"])
@@ -131,6 +143,17 @@ def main() -> None:
             if before[name] != text
         ],
     )
+
+
+def _remove(module: AnsibleModule, folder: Path) -> None:
+    try:
+        found = [str(path.relative_to(folder)) for path in ours(folder)]
+        if found and not module.check_mode:
+            remove(folder)
+    except OSError as error:
+        module.fail_json(msg=str(error), argument="folder", code="file")
+    lines = "".join(f"{name}\n" for name in found)
+    module.exit_json(changed=bool(found), removed=found, diff={"before": lines, "after": ""})
 
 
 if __name__ == "__main__":

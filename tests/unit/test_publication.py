@@ -15,6 +15,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.publication impor
     Publication,
     PublicationError,
     find_model,
+    ours,
+    remove,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import effective, load_recipe
 from ansible_collections.ik_llama.pi.plugins.plugin_utils.publication import (
@@ -107,6 +109,33 @@ def test_what_is_missing_or_in_the_way(root: Path) -> None:
     with pytest.raises(PublicationError) as error:
         first.publish()
     assert error.value.code == "folder"
+
+
+def test_removing_leaves_what_is_not_ours(root: Path) -> None:
+    first = publication(root, README="one")
+    first.publish()
+    (first.folder / ".upload").mkdir()
+    (first.folder / "mine").symlink_to(root)
+    assert {path.name for path in ours(first.folder)} == {"alphabet-card", ".publications", ".upload"}
+    remove(first.folder)
+    assert [path.name for path in first.folder.iterdir()] == ["mine"]
+    (first.folder / "mine").unlink()
+    publication(root, README="one").publish()
+    remove(first.folder)
+    assert not first.folder.exists()
+    assert ours(first.folder) == []
+    assert first.model.path.is_file()
+
+
+def test_a_publication_that_was_damaged_is_made_again(root: Path) -> None:
+    first = publication(root, README="one")
+    first.publish()
+    damaged = first.link / "alphabet-card.gguf"
+    damaged.unlink()
+    damaged.write_bytes(b"half")
+    assert not first.finished()
+    first.publish()
+    assert damaged.samefile(first.model.path)
 
 
 def test_what_was_measured_is_found(root: Path) -> None:

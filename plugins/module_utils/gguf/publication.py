@@ -19,6 +19,7 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import exi
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import Place, read_manifest
 
 PUBLICATIONS, SUMS = ".publications", "SHA256SUMS"
+UPLOAD = ".upload"  # files of the program that uploads
 
 
 class PublicationError(Exception):
@@ -84,11 +85,13 @@ class Publication:
     def target(self) -> str:
         return f"{PUBLICATIONS}/{self.id}"
 
+    def _made(self) -> bool:
+        made = self.place / self.file
+        return made.is_file() and made.stat().st_size == self.model.manifest["size"]
+
     def finished(self) -> bool:
         """Return whether it is there and in use. Its folder gets its name last."""
-        made = self.place / self.file
-        complete = made.is_file() and made.stat().st_size == self.model.manifest["size"]
-        return complete and names(self.link, self.target)
+        return self._made() and names(self.link, self.target)
 
     def before(self) -> dict[str, str]:
         """Return the texts of the publication in use, empty ones where there is none."""
@@ -99,7 +102,7 @@ class Publication:
         """Make the folder, move the link, and remove publications that no link names. Raises PublicationError."""
         if self.link.exists() and not self.link.is_symlink():
             raise PublicationError("folder", f"{self.link} is there, and is no link of ours. Move it away.", "folder")
-        if not (self.place / self.file).is_file():
+        if not self._made():
             self._make()
         point(self.link, self.target)
         used = {os.readlink(link) for link in self.folder.iterdir() if link.is_symlink()}
@@ -126,3 +129,21 @@ class Publication:
         shutil.rmtree(self.place, ignore_errors=True)
         new.rename(self.place)
         settle(self.place.parent)
+
+
+def ours(folder: Path) -> list[Path]:
+    """Return all that the project made in the folder of publications, links first."""
+    links = [path for path in folder.glob("*") if path.is_symlink()]
+    made = [path for path in links if os.readlink(path).startswith(f"{PUBLICATIONS}/")]
+    return [*made, *(folder / name for name in (PUBLICATIONS, UPLOAD) if (folder / name).is_dir())]
+
+
+def remove(folder: Path) -> None:
+    """Remove what the project made, and the folder if nothing else is in it."""
+    for path in ours(folder):
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
