@@ -44,6 +44,8 @@ from ansible.plugins.callback.default import CallbackModule as Default
 SERVING = "ik_llama_pi_serving"
 #: What Ansible writes before the message of a task; messages that quote another one have it within.
 _PREFIX = re.compile(r"(?<!\S)(?:Task|Action|Module) failed: ")
+#: The same before the message of a filter of ours, which says what to do.
+_FILTER = re.compile(r"^[^\n]*The filter plugin 'ik_llama\.pi\.\w+' failed: ")
 #: Lines of a program's output that are shown where there is no message but that.
 _OUTPUT_LINES = 10
 _REQUEST = '{"messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 64}'
@@ -58,7 +60,7 @@ def result_text(result: Mapping[str, Any]) -> str:
         return "\n".join(unique(result_text(item) for item in failed))
     message = result.get("msg", "")
     lines = [str(line) for line in message] if isinstance(message, (list, tuple)) else [str(message)]
-    text = _PREFIX.sub("", "\n".join(lines).strip())
+    text = _FILTER.sub("", _PREFIX.sub("", "\n".join(lines).strip()))
     if errors := result.get("argument_errors"):
         role = (result.get("validate_args_context") or {}).get("name") or "arguments"
         text = f"{role}: {'; '.join(str(error) for error in errors)}."

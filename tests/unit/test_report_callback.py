@@ -322,3 +322,7 @@ def test_a_message_may_be_a_list_or_nothing(report: Any) -> None:
     assert report.result_text({})
     assert report.result_text({"msg": "Task failed: Module failed: x"}) == "x"
     assert report.result_text({"msg": "a: Task failed: x"}) == "a: x"
+    wrapped = "Task failed: Finalization of task args for 'a' failed: The filter plugin 'ik_llama.pi.b' failed: x"
+    assert report.result_text({"msg": wrapped}) == "x"
+    other = "The filter plugin 'ansible.builtin.b' failed: x"
+    assert report.result_text({"msg": other}) == other
