@@ -120,5 +120,5 @@ $(SCENARIOS:%=molecule-%): molecule-%: dev
 	@echo "== Scenario $*"
 	@set -o pipefail; OUTPUT="$$(mktemp)"; trap 'rm -f "$$OUTPUT"' EXIT; \
 	LAB=test molecule test --no-command-borders --scenario-name $* 2>&1 | tee "$$OUTPUT" || { \
-	  { echo "$*"; grep -E '^(FAILED|ERROR) |^fatal: ' "$$OUTPUT" | cut -c1-600; } >>"$${FAILED:-/dev/null}"; exit 1; }; \
+	  { echo "$*"; grep -E '^(FAILED|ERROR) [^ -]|^fatal: ' "$$OUTPUT" | cut -c1-600; } >>"$${FAILED:-/dev/null}"; exit 1; }; \
 	echo "== Scenario $* took $$SECONDS s"
