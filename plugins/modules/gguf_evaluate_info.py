@@ -92,8 +92,8 @@ logits:
   type: dict
 models:
   description:
-    - The models, with C(id), C(recipes), C(path), C(size), C(tensor_bytes), C(figures) (empty where nothing was measured)
-      and C(seconds) that measuring takes.
+    - The models, with C(id), C(recipes), C(path), C(size), C(tensor_bytes), C(figures) (empty where nothing was
+      measured) and C(seconds) that measuring takes.
   returned: success
   type: list
   elements: dict

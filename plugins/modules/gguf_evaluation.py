@@ -34,8 +34,8 @@ options:
     default: 1
   state:
     description:
-      - With V(prepared) the command that measures is returned, unless the result is there. What interrupted attempts have
-        left is removed, and free space is checked.
+      - With V(prepared) the command that measures is returned, unless the result is there. What interrupted attempts
+        have left is removed, and free space is checked.
       - With V(published) the result of that command is checked and published. What is wrong is removed.
       - With V(cleared) logits that are not whole are removed, unless they are being written.
     type: str

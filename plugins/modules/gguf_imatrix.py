@@ -20,8 +20,8 @@ options:
     required: true
   state:
     description:
-      - With V(prepared) the command that makes it is returned, unless the matrix is there. What interrupted attempts have
-        left is removed, and free space is checked.
+      - With V(prepared) the command that makes it is returned, unless the matrix is there. What interrupted attempts
+        have left is removed, and free space is checked.
       - With V(published) the result of that command is checked and published. What is wrong is removed.
     type: str
     choices: [prepared, published]

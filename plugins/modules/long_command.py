@@ -43,8 +43,8 @@ options:
     version_added: "0.2.0"
   steps:
     description:
-      - How many steps the command has at most, where it counts them without their number, as C(llama-perplexity) does. With V(0)
-        progress is read from C([n/m]) and percentages.
+      - How many steps the command has at most, where it counts them without their number, as C(llama-perplexity) does.
+        With V(0) progress is read from C([n/m]) and percentages.
     type: int
     default: 0
     version_added: "0.2.0"
