@@ -49,6 +49,34 @@ options:
     required: true
 """
 
+    EVALUATION = r"""
+options:
+  root:
+    description: Folder of all models.
+    type: path
+    required: true
+  text:
+    description: A plain text on this host.
+    type: str
+    required: true
+  context:
+    description: Tokens of a chunk. The model sees each chunk alone.
+    type: int
+    default: 512
+  chunks:
+    description: How many chunks of the text are computed at most; 0 for all.
+    type: int
+    default: 0
+  threads:
+    description: Threads that compute; 0 for as many as the host has.
+    type: int
+    default: 0
+  engine_root:
+    description: Folder of engine releases. The program is of the same commit as that which C(current) names.
+    type: path
+    required: true
+"""
+
     PLACE = r"""
 options:
   folder:

@@ -34,7 +34,7 @@ options:
   pointer:
     description: Which pointer names it, for V(current). What serves depends on V(current) alone.
     type: str
-    choices: [current, bench]
+    choices: [current, bench, evaluate]
     default: current
   keep:
     description: How many releases stay, for V(current). What is in use, or was before, stays in any case.

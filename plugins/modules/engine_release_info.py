@@ -25,7 +25,7 @@ options:
       pointer:
         description: The pointer whose target is returned as C(current).
         type: str
-        choices: [current, bench]
+        choices: [current, bench, evaluate]
         default: current
       repository: {description: Where names of branches and tags are looked up., type: str}
       version: {description: "Full SHA, or name of a branch or tag.", type: str}

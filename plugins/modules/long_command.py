@@ -41,6 +41,13 @@ options:
     type: bool
     default: false
     version_added: "0.2.0"
+  steps:
+    description:
+      - How many steps the command has at most, where it counts them without their number, as C(llama-perplexity) does.
+        With V(0) progress is read from C([n/m]) and percentages.
+    type: int
+    default: 0
+    version_added: "0.2.0"
   poll:
     description: Longest time between two checks, in seconds. The end of the command is noticed at once.
     type: int
@@ -125,6 +132,7 @@ def main() -> None:
             "directory": {"type": "path", "required": True},
             "expect": {"type": "str", "default": ""},
             "low_priority": {"type": "bool", "default": False},
+            "steps": {"type": "int", "default": 0},
             "poll": {"type": "int", "default": 5},
             "wait": {"type": "bool", "default": True},
             "phase": {"type": "str", "choices": ["start", "poll"], "default": "start"},
@@ -145,9 +153,9 @@ def main() -> None:
                 params["directory"],
                 low_priority=params["low_priority"],
             )
-            seen = look(params["directory"], job["id"], min(2, params["poll"]))
+            seen = look(params["directory"], job["id"], min(2, params["poll"]), params["steps"])
             module.exit_json(changed=True, job=job["id"], attached=job["attached"], **seen)
-        seen = look(params["directory"], params["job"], params["poll"])
+        seen = look(params["directory"], params["job"], params["poll"], params["steps"])
         module.exit_json(changed=True, job=params["job"], **seen)
     except JobError as error:
         module.fail_json(

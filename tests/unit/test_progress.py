@@ -28,6 +28,37 @@ def test_newest_progress_is_found(output: str, percent: int, text: str) -> None:
     assert (found.percent, found.text) == (percent, text)
 
 
+TABLE = """
+chunk             PPL               ln(PPL(Q)/PPL(base))          KL Divergence              Δp RMS      Same top p
+   1       5.0130 ±    0.8211       0.01203 ±    0.01123       0.02113 ±    0.00213     3.125 ±  0.313 %    91.3 ± 1.7 %
+  12       6.1130 ±    0.2211       0.01003 ±    0.00123       0.02013 ±    0.00013     3.025 ±  0.113 %    92.3 ± 0.7 %
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "steps", "text"),
+    [
+        (
+            "calculating perplexity over 20 chunks, n_ctx=512\n12.00 seconds per pass\n[1]5.1,[2]6.2,[3]nan,",
+            64,
+            "3/20 15%",
+        ),
+        ("[1]5.1,[2]6.2,", 8, "2/8 25%"),
+        (TABLE, 48, "12/48 25%"),
+        (TABLE.replace("6.1130", "   nan"), 12, "12/12 100%"),
+    ],
+)
+def test_steps_are_counted_where_their_number_is_known(output: str, steps: int, text: str) -> None:
+    found = parse(output, steps)
+    assert found is not None
+    assert found.text == text
+
+
+@pytest.mark.parametrize("output", ["", "[9/10] 50%\n", TABLE])
+def test_what_counts_no_steps_is_no_progress(output: str) -> None:
+    assert parse(output, 4) is None
+
+
 @pytest.mark.parametrize("output", ["", "nothing yet\n", "[9/4]\n", "[3/0]\n", "250%\n"])
 def test_no_progress_is_invented(output: str) -> None:
     assert parse(output) is None

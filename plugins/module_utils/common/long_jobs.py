@@ -209,8 +209,8 @@ def start(
     return {**(read_json(job_path) or {}), "attached": False}
 
 
-def look(directory: str, job_id: str, wait: float) -> dict[str, Any]:
-    """Wait at most wait seconds for the end; return what is known then."""
+def look(directory: str, job_id: str, wait: float, steps: int = 0) -> dict[str, Any]:
+    """Wait at most wait seconds for the end; return what is known then. `steps`: see progress.py."""
     deadline = time.monotonic() + wait
     while True:
         held = locked(directory)  # before exit.json is read: it is written under the lock
@@ -231,7 +231,7 @@ def look(directory: str, job_id: str, wait: float) -> dict[str, Any]:
         time.sleep(0.2)
     log = os.path.join(directory, "log")
     output = read_tail(log)
-    progress = next(filter(None, (parse(read_tail(log, most)) for most in PROGRESS_BYTES)), None)
+    progress = next(filter(None, (parse(read_tail(log, most), steps) for most in PROGRESS_BYTES)), None)
     return {
         "finished": ended is not None,
         "rc": ended["rc"] if ended else None,

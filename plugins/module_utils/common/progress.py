@@ -3,6 +3,10 @@
 Two notations are known: ``[n/m]`` (ninja, llama-quantize) and ``NN%`` (rsync
 ``--info=progress2``, make). Programs that redraw one line end it with a
 carriage return, which therefore counts as an end of line here.
+
+Others count steps without their number, which their caller knows: ``[n]5.4321,``
+(llama-perplexity, llama-imatrix), and a table whose rows begin with ``n`` and a
+figure with its error (llama-perplexity with ``--kl-divergence``).
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from typing import NamedTuple
 _COUNT = re.compile(r"\[\s*(\d+)\s*/\s*(\d+)\s*\]")
 _PERCENT = re.compile(r"(?<![\d.])(\d{1,3})(?:\.\d+)?\s?%")
 _BREAK = re.compile(r"[\r\n]+")
+_STEP = re.compile(r"\[(\d+)\](?=-?(?:\d|nan|inf))|^ *(\d+) +-?(?:\d[\d.]*|nan|inf) +±", re.MULTILINE)
+_STEPS = re.compile(r" over (\d+) chunks")
 
 
 class Progress(NamedTuple):
@@ -27,13 +33,18 @@ def lines(output: str) -> list[str]:
     return [line.rstrip() for line in _BREAK.split(output) if line.strip()]
 
 
-def parse(output: str) -> Progress | None:
+def parse(output: str, steps: int = 0) -> Progress | None:
     """Return the newest progress found in output, or None where there is none.
 
     A count wins over a percentage in the same line: ``[212/480] ... 90%`` is the
     212th step of 480. Counts that make no sense (``[3/0]``, ``[9/4]``) are not
     progress.
+
+    steps: how many steps the command has at most, where it counts them without their number; then nothing else is
+    progress. What the command itself says (``over 64 chunks``) wins.
     """
+    if steps:
+        return _counted(output, steps)
     for line in reversed(lines(output)):
         for done, total in reversed(_COUNT.findall(line)):
             if 0 < int(total) >= int(done):
@@ -43,6 +54,16 @@ def parse(output: str) -> Progress | None:
             if int(found) <= 100:
                 return Progress(int(found), f"{int(found)}%")
     return None
+
+
+def _counted(output: str, steps: int) -> Progress | None:
+    done = max((int(first or second) for first, second in _STEP.findall(output)), default=0)
+    for said in _STEPS.findall(output):
+        steps = int(said)
+    if not 0 < done <= steps:
+        return None
+    percent = 100 * done // steps
+    return Progress(percent, f"{done}/{steps} {percent}%")
 
 
 def remaining(percent: int, elapsed: float, since: float = 0) -> str:

@@ -1,7 +1,7 @@
 """Engine releases on disk: ``<root>/releases/<ID>/{bin/,release.json}``, ``<root>/current``.
 
-Another pointer, ``<root>/bench``, names a release with programs that measure (role llama_bench). Nothing that serves
-depends on it.
+Other pointers name releases with programs that measure: ``<root>/bench`` speed (role llama_bench), ``<root>/evaluate``
+what quantizing costs (role gguf_evaluate). Nothing that serves depends on them.
 
 A release is staged in a hidden folder that is renamed when its manifest is in it, so that
 nothing unfinished is ever found under an ID.
@@ -25,7 +25,7 @@ MANIFEST = "release.json"
 #: program is not read again.
 SEEN = "seen.json"
 #: Pointers that a release can be installed for.
-POINTERS = ("current", "bench")
+POINTERS = ("current", "bench", "evaluate")
 #: All that the role puts into its root.
 CONTENTS = (*POINTERS, "previous", "releases", "build", "source.git", "ccache")
 

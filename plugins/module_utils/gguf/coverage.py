@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.header import Header, Tensor
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import Imatrix
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import Prediction, Recipe
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import Prediction, Recipe, quantizable
 
 
 class CoverageError(ValueError):
@@ -107,6 +107,37 @@ def _never_computed(tensor: Tensor, source: Header, lengths: Mapping[str, int]) 
     """
     up = _GATE.sub("up", tensor.name)
     return tensor.name in _ENDS or _predicts(tensor, source) or (up != tensor.name and up in lengths)
+
+
+def experts_of(source: Header) -> dict[str, int]:
+    """Return how many experts each tensor has, by its name, of those with more than one."""
+    return {
+        tensor.name: tensor.shape[2] for tensor in source.tensors if len(tensor.shape) > 2 and "_exps." in tensor.name
+    }
+
+
+def experts_warnings(source: Header, empty: Mapping[str, int]) -> list[str]:
+    """Return warnings about experts that have no data in a matrix (``empty``: how many, by entry)."""
+    experts = experts_of(source)
+    kinds: dict[str, list[int]] = {}
+    for name in empty:
+        row = kinds.setdefault(name.removesuffix(".weight").rpartition(".")[2], [0, 0])
+        row[0] += empty[name]
+        row[1] += experts[name]
+    return [
+        f"{count} of {of} experts of {kind} have no data: the text that the matrix was made from did not reach them, "
+        "and all of their columns weigh the same"
+        for kind, (count, of) in kinds.items()
+        if count
+    ]
+
+
+def entries_lacking(source: Header, lengths: Mapping[str, int]) -> tuple[int, list[str]]:
+    """Return how many tensors of a model can use an entry, whatever they are quantized to, and which have none."""
+    wanted = [
+        tensor.name for tensor in source.tensors if quantizable(tensor) and not _never_computed(tensor, source, lengths)
+    ]
+    return len(wanted), [name for name in wanted if not entry_of(name, lengths)]
 
 
 def _refuse_missing(recipe: Recipe, source: Header, needs: list[_Need], lengths: Mapping[str, int]) -> None:

@@ -11,6 +11,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.coverage import (
     CoverageError,
     check_matrix,
     check_without_matrix,
+    experts_of,
+    experts_warnings,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.footprint import (
     ROUNDED_ON_ARM,
@@ -23,6 +25,8 @@ from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.imatrix import (
     Imatrix,
     ImatrixError,
     entries_without_data,
+    experts_without_data,
+    is_gguf,
     read_imatrix,
 )
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.recipe import (
@@ -166,13 +170,19 @@ def matrix_warnings(forecast: Forecast, path: Path | None) -> list[str]:
     the recipe or the engine insist on.
     """
     matrix = forecast.imatrix
+    idle: dict[str, int] = {}
     try:
         if path and matrix and matrix.lengths is not None:
             with path.open("rb") as file:
-                empty = entries_without_data(file, path.stat().st_size)
+                size = path.stat().st_size
+                empty = entries_without_data(file, size)
+                if not is_gguf(file):
+                    idle = experts_without_data(file, size, experts_of(forecast.source))
+            idle = {name: count for name, count in idle.items() if name not in empty}
             lengths = {name: values for name, values in matrix.lengths.items() if name not in empty}
             matrix = matrix._replace(lengths=lengths)
-        return _coverage(forecast.recipe, forecast.source, forecast.prediction, matrix)
+        warnings = _coverage(forecast.recipe, forecast.source, forecast.prediction, matrix)
+        return warnings + experts_warnings(forecast.source, idle)
     except (OSError, ImatrixError, CoverageError) as error:
         where = f"{path}: " if path else ""
         raise ForecastError("imatrix", f"{where}{error}", code=getattr(error, "code", "")) from None

@@ -96,6 +96,31 @@ def entries_without_data(stream: BinaryIO, size: int) -> frozenset[str]:
     return frozenset(name for name, place in found.items() if not _has_data(stream, name, *place))
 
 
+def experts_without_data(stream: BinaryIO, size: int, experts: Mapping[str, int]) -> dict[str, int]:
+    """Return for how many experts an entry of a matrix in legacy form has no data, for entries of several experts.
+
+    Of experts that saw no token ``save_imatrix`` writes the number of calls in every column, so that the engine weighs
+    all of them alike; where there are 5 % or more, it leaves out the entry. An expert of nothing but zeros counts too.
+
+    Args:
+        experts: how many experts each tensor has, by its name. Entries of others are not read.
+
+    Raises:
+        ImatrixError: for a matrix that is damaged.
+    """
+    matrix = _Legacy(stream, size)
+    found = {}
+    for name, (position, values) in matrix.entries.items():
+        count = experts.get(name, 0)
+        if count < 2 or values % count:
+            continue
+        row = 4 * (values // count)
+        empty = {struct.pack("<f", number) * (row // 4) for number in (0, matrix.calls[name])}
+        stream.seek(position)
+        found[name] = sum(stream.read(row) in empty for _expert in range(count))
+    return found
+
+
 def _has_data(stream: BinaryIO, name: str, position: int, values: int) -> bool:
     """Return whether one of the values at ``position`` is not zero. Raises ImatrixError for those that cannot be."""
     stream.seek(position)
@@ -126,7 +151,10 @@ def _floats(data: bytes) -> array[float]:
 
 
 class _Legacy:
-    """An importance matrix in legacy form; ``entries``: position (bytes) and number of the values, by name."""
+    """An importance matrix in legacy form; ``entries``: position (bytes) and number of the values, by name.
+
+    ``calls``: how often each was computed, by which the engine divides.
+    """
 
     def __init__(self, stream: BinaryIO, size: int) -> None:
         self.stream = stream
@@ -136,14 +164,15 @@ class _Legacy:
         if not 1 <= count <= MAX_ENTRIES:
             raise ImatrixError(f"the importance matrix claims {count} entries: it is damaged, or no importance matrix")
         self.entries: dict[str, tuple[int, int]] = {}
+        self.calls: dict[str, int] = {}
         for index in range(count):
             name = self._text(f"the name of entry {index + 1}")
-            self._number()  # calls
+            calls = self._number()
             values = self._number()
             position = stream.tell()
             if values < 1 or position + 4 * values > size:
                 raise ImatrixError("the importance matrix is cut off or damaged")
-            self.entries[name] = position, values
+            self.entries[name], self.calls[name] = (position, values), calls
             stream.seek(position + 4 * values)
         self.chunks, self.dataset = 0, ""
         if stream.tell() < size:

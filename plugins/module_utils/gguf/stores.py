@@ -3,7 +3,10 @@
 ``NAME/ID.gguf``, ``NAME/ID.json``: a model and its manifest. ``NAME/RECIPE.json``: a link to the manifest in use.
 ``.sources/<sha256, 12 digits>/NAME``: what was downloaded or converted, in a folder named by its content.
 ``.stamps/<path's sha256, 12 digits>.json``: the sha256 of large files, see common/stamp.py.
-``.jobs/``: state and logs of downloads and of quantizing.
+``.jobs/``: state and logs of downloads, of quantizing and of evaluations.
+``NAME/ID.evaluation.json``: what was measured of a model; no part of its manifest, which never changes.
+``.evaluations/<ID>/``: the source's logits that models are compared with, see evaluation_steps.py.
+``.imatrices/<ID>/``: importance matrices that were made here, see calibration.py.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from typing import NamedTuple
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.jobs import locked
 
 JOBS, SOURCES, STAMPS = ".jobs", ".sources", ".stamps"
-_MODEL_FILE = re.compile(r"[0-9a-f]{12}\.(gguf|gguf\.part|json)")
+EVALUATIONS, IMATRICES = ".evaluations", ".imatrices"
+_MODEL_FILE = re.compile(r"[0-9a-f]{12}\.(gguf|gguf\.part|json|evaluation\.json)")
 _MANIFEST = re.compile(r"[0-9a-f]{12}\.json")
 #: Left by a write that was interrupted, see common/atomic.py.
 _NEW_FILE = re.compile(r"\..+\.json\.new")
@@ -50,7 +54,7 @@ class Contents(NamedTuple):
 
 
 def running_jobs(root: Path) -> list[str]:
-    """Return the names of downloads and of quantizing that run on this host now."""
+    """Return the names of downloads, of quantizing and of evaluations that run on this host now."""
     return sorted(job.name for job in (root / JOBS).glob("*") if locked(str(job)))
 
 
@@ -70,7 +74,8 @@ def pruned(root: Path, paths: list[Path]) -> Contents:
 
 def contents(root: Path) -> Contents:
     """Return what is in ``root``: files and folders of the project, all others, and the bytes of the former."""
-    ours = [root / name for name in (JOBS, SOURCES, STAMPS) if (root / name).is_dir()]
+    folders = (JOBS, SOURCES, STAMPS, EVALUATIONS, IMATRICES)
+    ours = [root / name for name in folders if (root / name).is_dir()]
     kept: list[Path] = []
     for entry in sorted(root.iterdir()) if root.is_dir() else ():
         if entry in ours:
