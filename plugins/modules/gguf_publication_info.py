@@ -56,7 +56,8 @@ manifest:
   returned: success
   type: dict
 evaluations:
-  description: What was measured of it. Empty where nothing was.
+  description:
+    - What was measured of it (M(ik_llama.pi.gguf_evaluation)), by the ID of the evaluation. Empty where nothing was.
   returned: success
   type: dict
 argument:

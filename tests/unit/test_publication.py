@@ -139,7 +139,7 @@ def test_a_publication_that_was_damaged_is_made_again(root: Path) -> None:
 
 
 def test_what_was_measured_is_found(root: Path) -> None:
-    (root / "alphabet/0123456789ab.evaluation.json").write_text('{"abc": {}}')
+    (root / "alphabet/0123456789ab.evaluation.json").write_text('{"evaluations": {"abc": {}}}')
     assert find_model(root, "alphabet", "card", root.parent / "published").evaluations == {"abc": {}}
 
 

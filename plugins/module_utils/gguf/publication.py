@@ -6,7 +6,6 @@ GGUF file is a hard link to the quantizer's, so that it takes no room.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,6 +15,8 @@ from typing import Any, NamedTuple
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, settle, write_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_file, sha256_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import existing_parent
+from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.evaluation_steps import figures_path
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import Place, read_manifest
 
 PUBLICATIONS, SUMS = ".publications", "SHA256SUMS"
@@ -32,7 +33,7 @@ class PublicationError(Exception):
 
 
 class Sources(NamedTuple):
-    """A finished model on the quantizer: its manifest, its file, and what was measured of it (empty: nothing)."""
+    """A finished model on the quantizer: its manifest, its file, and figures by the ID of their evaluation."""
 
     manifest: dict[str, Any]
     path: Path
@@ -53,8 +54,7 @@ def find_model(root: Path, name: str, recipe_name: str, folder: Path) -> Sources
     if existing_parent(folder).stat().st_dev != place.path.stat().st_dev:
         text = f"{folder} is not on the file system of {place.path.parent}. Name a folder that is."
         raise PublicationError("folder", text, "device")
-    measured = place.folder / f"{place.path.stem}.evaluation.json"
-    return Sources(manifest, place.path, json.loads(measured.read_text()) if measured.is_file() else {})
+    return Sources(manifest, place.path, read_json(figures_path(place.path), {}).get("evaluations", {}))
 
 
 class Publication:
