@@ -10,8 +10,9 @@ module: gguf_store
 short_description: Remove what quantizing has left in a folder, all of it or what is no longer kept
 version_added: "0.2.0"
 description:
-  - Removes models, manifests, downloaded sources, stamps and logs from a quantizer's folder of models, and the folders
-    that are empty then. Files that M(ik_llama.pi.gguf_model) and M(ik_llama.pi.gguf_source) did not create stay.
+  - Removes models, manifests, figures, downloaded sources, importance matrices that were made here, logits, stamps and
+    logs from a quantizer's folder of models, and the folders that are empty then. Files that modules of this collection
+    did not create stay.
   - With O(state=pruned) the newest models and sources stay, and those that are in use. While a download or a
     quantization runs nothing is removed.
   - With O(state=absent) it fails while one runs.

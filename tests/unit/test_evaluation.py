@@ -359,6 +359,17 @@ def test_coverage_of_a_matrix() -> None:
     assert unnamed(text, "gguf_quantize_imatrix", "/x/imatrix.dat") == []
 
 
+def test_a_gate_counts_for_its_up_where_both_have_no_entry() -> None:
+    up, down = "blk.0.ffn_up_exps.weight", "blk.0.ffn_down_exps.weight"
+    output = f"entry '{up:>40}' has partial data (75.00%) 1 out of 4 experts are missing data - skipping\n"
+    found = calibration.coverage(small(), Imatrix(1, 3, "text", {down: 1024}), {down: 0}, output)
+    assert found["lacking"] == [up, "blk.0.ffn_gate_exps.weight"]
+    assert found["experts"] == {
+        "ffn_up_exps": {"experts": 4, "without_data": 1},
+        "ffn_down_exps": {"experts": 4, "without_data": 0},
+    }
+
+
 def test_an_importance_matrix(world: World) -> None:
     program = world.program.with_name("llama-imatrix")
     program.write_text(IMATRIX)

@@ -81,8 +81,9 @@ def coverage(source: Header, matrix: Imatrix, empty: Mapping[str, int], output: 
     counts = experts_of(source)
     seen = {*lengths, *said, *_NONE.findall(output)}
     for name, experts in counts.items():
-        if name not in seen and name not in lacking:
-            continue  # counted for another one, as a gate is for its up
+        up = name.replace(".ffn_gate_exps.", ".ffn_up_exps.")
+        if name not in seen and (name not in lacking or (up != name and up in counts)):
+            continue  # its up counts for both
         kind = re.sub(r"^blk\.\d+\.|\.weight$", "", name)
         row = kinds.setdefault(kind, {"experts": 0, "without_data": 0})
         row["experts"] += experts

@@ -78,10 +78,16 @@ def figures_path(model: Path) -> Path:
     return model.with_name(f"{model.stem}.evaluation.json")
 
 
+def all_figures(model: Path) -> dict[str, Any]:
+    """Return what was measured of a model, by the ID of the evaluation."""
+    content: dict[str, Any] = read_json(figures_path(model), {})
+    found = content.get("evaluations")
+    return found if isinstance(found, dict) else {}
+
+
 def figures_of(model: Path, evaluation: str) -> dict[str, Any]:
     """Return what was measured of a model in one evaluation, empty for nothing."""
-    found = read_json(figures_path(model), {}).get("evaluations", {})
-    entry = found.get(evaluation, {}) if isinstance(found, dict) else {}
+    entry = all_figures(model).get(evaluation)
     return entry if isinstance(entry, dict) else {}
 
 
@@ -165,13 +171,12 @@ def evaluation_facts(params: Mapping[str, Any], warn: Callable[[str], None]) -> 
     manifest = logits.published()
     need = logits_bytes(source.hparams["vocabulary"], params["context"], chunks)
     weights = weights_per_token(source.header, source.hparams)
+    machine = (cores(params["threads"]), memory_bytes())
 
     def seconds(size: int) -> int:
         if manifest.get("seconds"):
             return math.ceil(manifest["seconds"])
-        return expected_seconds(
-            weights, size, params["context"], chunks, cores(params["threads"]), memory_bytes()
-        )  # fmt: skip
+        return expected_seconds(weights, size, params["context"], chunks, *machine)
 
     for model in models:
         model["figures"] = figures_of(Path(model["path"]), evaluation)
@@ -368,10 +373,12 @@ class Evaluation:
             "seconds": ended["seconds"],
             "cpu_seconds": ended["cpu_seconds"],
         }
-        path = figures_path(self.model)
-        known = read_json(path, {}).get("evaluations", {})
-        content = {"format": 1, "model": self.model.stem, "evaluations": {**known, self.id: entry}}
-        write_file(path, json.dumps(content, indent=1) + "\n")
+        content = {
+            "format": 1,
+            "model": self.model.stem,
+            "evaluations": {**all_figures(self.model), self.id: entry},
+        }
+        write_file(figures_path(self.model), json.dumps(content, indent=1) + "\n")
         return entry
 
     def prune(self) -> None:
