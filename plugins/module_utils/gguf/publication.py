@@ -54,7 +54,8 @@ def find_model(root: Path, name: str, recipe_name: str, folder: Path) -> Sources
     if existing_parent(folder).stat().st_dev != place.path.stat().st_dev:
         text = f"{folder} is not on the file system of {place.path.parent}. Name a folder that is."
         raise PublicationError("folder", text, "device")
-    return Sources(manifest, place.path, read_json(figures_path(place.path), {}).get("evaluations", {}))
+    figures: dict[str, Any] = read_json(figures_path(place.path), {})
+    return Sources(manifest, place.path, figures.get("evaluations", {}))
 
 
 class Publication:
