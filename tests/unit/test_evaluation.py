@@ -208,6 +208,7 @@ def test_a_half_written_file_is_never_used(world: World) -> None:
     [
         ({"size": logits_bytes(VOCABULARY, CONTEXT, CHUNKS) - 1}, "root", "cut"),
         ({"size": 20}, "root", "cut"),
+        ({"size": 0}, "root", "cut"),
         ({"vocabulary": VOCABULARY + 1}, "source", "header"),
         ({"base": "tokenizes to only 40 tokens\n"}, "text", "short"),
         ({"base": "[1]nan,[2]nan,\n"}, "source", "nan"),

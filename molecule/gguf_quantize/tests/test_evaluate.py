@@ -114,10 +114,12 @@ def test_three_recipes_are_measured(measured: str, models: dict[str, Path]) -> N
         found = model["figures"]
         assert found == figures(models[model["recipes"][0]])[result["id"]]
         assert found["chunks"] == CHUNKS
-        assert found["kl_divergence"]["value"] > 0
+        # The test model is so sure of each letter that six digits show no divergence.
+        assert found["kl_divergence"]["value"] >= 0
         assert found["perplexity"]["value"] >= 1
         assert 0 < found["same_top_percent"]["value"] <= 100
         assert found["engine"]["commit"] == json.loads(models[RECIPES[0]].read_text())["engine"]["commit"]
+    assert len({model["figures"]["perplexity_ratio"]["value"] for model in result["models"]}) == len(RECIPES)
     assert {path.name for path in logits()} == {"logits.bin", "logits.json"}
 
 

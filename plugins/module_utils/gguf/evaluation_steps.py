@@ -299,13 +299,9 @@ class Evaluation:
         part = self.logits.part
         try:
             perplexity = base_figures(self.job.output())
-            with part.open("rb") as file:
-                header = read_logits_header(file)
-        except FileNotFoundError:
-            raise EvaluationError("source", f"{part} does not exist. Run again", "part") from None
         except FiguresError as error:
             raise self._wrong(error) from None
-        self._check_size(header, part.stat().st_size)
+        header = self._whole_logits(part)
         if compared_tokens(header.context, header.chunks) < LEAST_TOKENS:
             raise EvaluationError(
                 "text",
@@ -334,17 +330,29 @@ class Evaluation:
         self.prune()
         return manifest
 
-    def _check_size(self, header: LogitsHeader, size: int) -> None:
-        """Raise EvaluationError for logits that are cut off; the engine does not notice that a disk is full."""
+    def _whole_logits(self, part: Path) -> LogitsHeader:
+        """Return the header of logits that are whole. The engine does not notice that a disk is full."""
+        try:
+            size = part.stat().st_size
+            with part.open("rb") as file:
+                header = read_logits_header(file)
+        except FileNotFoundError:
+            raise EvaluationError("source", f"{part} does not exist. Run again", "part") from None
+        except FiguresError:
+            raise self._cut(size, "their header") from None
         if (header.context, header.vocabulary) != (self.params["context"], self.source.hparams["vocabulary"]):
             raise EvaluationError("source", f"the logits are of another model or context: {header}", "header")
         if size != header.file_bytes:
-            raise EvaluationError(
-                "root",
-                f"the logits have {size} bytes instead of {header.file_bytes}: the disk became full, or the program "
-                f"failed. Make room in {self.root}, or measure fewer chunks",
-                "cut",
-            )
+            raise self._cut(size, f"{header.file_bytes}")
+        return header
+
+    def _cut(self, size: int, wanted: str) -> EvaluationError:
+        return EvaluationError(
+            "root",
+            f"the logits have {size} bytes instead of {wanted}: the disk became full, or the program failed. Make room"
+            f" in {self.root}, or measure fewer chunks",
+            "cut",
+        )
 
     def _wrong(self, error: FiguresError) -> EvaluationError:
         """Return the error for figures that are missing or no numbers."""
