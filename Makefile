@@ -12,8 +12,8 @@ VENV_USED := $(if $(wildcard $(DEV)/.ready),$(DEV),$(VENV))
 PLAY := ansible-playbook -i lab/inventory/$(if $(VIRTUAL),virtual,containers).yml
 SCENARIOS := $(notdir $(patsubst %/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 # Three at a time; those that take longest begin first.
-LONGEST := virtual_pi site fleet gateway ik_llama_build_interrupted conditions lab_host ik_llama_build_upgrade gguf_quantize \
-  llama_server ik_llama_install ik_llama_build_failed gguf_source pi_base ik_llama_build_builder collection
+LONGEST := virtual_pi site fleet gateway ik_llama_build_builder gguf_quantize conditions ik_llama_build_interrupted ik_llama_build_failed \
+  ik_llama_install llama_server gguf_source pi_metrics collection pi_base gguf_distribute lab_host ik_llama_build_upgrade
 export PATH := $(DEV)/bin:$(PATH)
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 unexport CDPATH ANSIBLE_COLLECTIONS_PATH
