@@ -23,8 +23,8 @@ ROOT = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "models"
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ROOT.parent / tmp_path_factory.mktemp("published").name
+def folder() -> Path:
+    return ROOT.parent / "published"
 
 
 @pytest.fixture
