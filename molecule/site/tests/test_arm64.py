@@ -48,21 +48,3 @@ def test_inspection(run_playbook: Any, tmp_path: Path) -> None:
     report = json.loads((tmp_path / "model.json").read_text())
     assert "rpi5-16gb-card" in report["follows"]
     assert report["claimed"]["differ"] == 0
-
-
-def test_benchmark(fleet: Any, run_playbook: Any, asked: Any, tmp_path: Path) -> None:
-    """Both boards are measured by their own programs, are in one report, and serve afterwards."""
-    options = {
-        "llama_bench_repetitions": 2, "llama_bench_context": 0, "llama_bench_bandwidth": False,
-        "llama_bench_folder": str(tmp_path),
-    }  # fmt: skip
-    run = run_playbook("playbooks/bench.yml", "-e", json.dumps(options))
-    assert run.returncode == 0, shown(run.stdout)
-    (report,) = tmp_path.glob("reports/*/report.json")
-    boards = json.loads(report.read_text())["boards"]
-    assert [board["name"] for board in boards] == ["pi-01", "pi-02"]
-    for measured in boards:
-        for kinds in measured["summary"]["settings"].values():
-            assert {"prompt", "generation"} <= set(kinds)
-    for name, port in (("pi-01", 8080), ("pi-02", 8090)):
-        assert asked(fleet.host(name), port) == "abcdefghijkl"
