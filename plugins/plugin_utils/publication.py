@@ -76,7 +76,7 @@ def front_matter(values: Mapping[str, Any], file: Mapping[str, Any]) -> dict[str
         "license": values["license"] or file["license"],
         **({"base_model": base, "base_model_relation": "quantized"} if base else {}),
         "pipeline_tag": "text-generation",
-        "tags": ["gguf", "ik_llama.cpp", "imatrix", "raspberry-pi"] if values["imatrix"] else ["gguf", "ik_llama.cpp"],
+        "tags": ["gguf", "ik_llama.cpp", "raspberry-pi", *(["imatrix"] if values["imatrix"] else [])],
     }
 
 

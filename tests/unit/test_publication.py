@@ -168,6 +168,8 @@ def test_front_matter() -> None:
     assert (matter["license"], matter["base_model"]) == ("apache-2.0", "Qwen/Qwen3.5-35B-A3B")
     other = front_matter({**VALUES, "license": "mit", "base_model": "a/b"}, {"license": "", "base_models": []})
     assert (other["license"], other["base_model"]) == ("mit", "a/b")
+    assert "imatrix" in matter["tags"]
+    assert set(matter["tags"]) - set(front_matter({**VALUES, "imatrix": False}, FILE)["tags"]) == {"imatrix"}
     assert "base_model" not in front_matter(VALUES, {**FILE, "base_models": ["https://example.org/a/b"]})
 
 

@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.atomic import names, point, settle, write_file
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.digest import content_id, sha256_file, sha256_text
 from ansible_collections.ik_llama.pi.plugins.module_utils.common.disk import existing_parent
-from ansible_collections.ik_llama.pi.plugins.module_utils.common.files import read_json
-from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.evaluation_steps import figures_path
+from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.evaluation_steps import all_figures
 from ansible_collections.ik_llama.pi.plugins.module_utils.gguf.model import Place, read_manifest
 
 PUBLICATIONS, SUMS = ".publications", "SHA256SUMS"
@@ -54,8 +53,7 @@ def find_model(root: Path, name: str, recipe_name: str, folder: Path) -> Sources
     if existing_parent(folder).stat().st_dev != place.path.stat().st_dev:
         text = f"{folder} is not on the file system of {place.path.parent}. Name a folder that is."
         raise PublicationError("folder", text, "device")
-    figures: dict[str, Any] = read_json(figures_path(place.path), {})
-    return Sources(manifest, place.path, figures.get("evaluations", {}))
+    return Sources(manifest, place.path, all_figures(place.path))
 
 
 class Publication:
